@@ -6,8 +6,8 @@ the back (AP, +y) or the head (SI, +z). For each the cumulative volume V(D) is k
 
 Cylinders have their axis along z (upright) or y (lying); cones have their tip at -12 mm of that
 axis and their base at +12 mm. Contour planes lie on multiples of the contour spacing from the end
-at -12 mm, so on both end faces. A shift moves structure, contours and dose field together against the
-lattice of the dose voxels; the truth does not change by it.
+at -12 mm, so on both end faces. A shift moves structure, contours and dose field together against
+the lattice of the dose voxels; the truth does not change by it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise, product
+from pathlib import Path
 
 import numpy as np
 from scipy.optimize import brentq
@@ -166,6 +167,22 @@ class AnalyticCase:
         if self.plane_shift_mm:
             raise ValueError("planes moved against the shape: only capped_truth() is known")
         return exact_truth(self.shape, self.gradient, self.contour_spacing_mm)
+
+    def write(self, folder: str | Path) -> tuple[Path, Path]:
+        """Write the case as DICOM into an existing folder; returns the paths of RTSTRUCT and
+        RTDOSE."""
+        from pydicom.dataset import Dataset
+
+        from ..dicom.write import uid_from, write_dose, write_structure_set
+
+        study = Dataset()
+        study.PatientID, study.PatientName = "DEMO-ANALYTIC", "Demo^Analytic"
+        study.StudyInstanceUID = uid_from("analytic", self.name)
+        structures = Path(folder) / f"RS.{self.name}.dcm"
+        dose = Path(folder) / f"RD.{self.name}.dcm"
+        write_structure_set(structures, [self.contours()], patient_from=study, image=None)
+        write_dose(dose, self.dose(), patient_from=study, comment=self.name)
+        return structures, dose
 
     def capped_truth(self, cap_mm: float | None = None) -> DvhTruth:
         """The best that caps can give: the exact shape between the first and the last contour, and
