@@ -139,7 +139,7 @@ class Header:
         return tag_for_keyword(keyword) in self.ds
 
     def raw(self, keyword: str) -> object:
-        """The stored value: bytes as read from a file, else what was assigned in memory, or None."""
+        """The stored value: bytes as read, else what was assigned in memory, or None."""
         element = self.ds.get_item(tag_for_keyword(keyword)) if self.has(keyword) else None
         return None if element is None else element.value
 

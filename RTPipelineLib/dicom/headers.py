@@ -2,8 +2,8 @@
 
 `summarise` is the one parser of RT headers: the index stores its result, `plan.py` and `records.py`
 make their dataclasses from it. A missing value is `""`, None or `[]`; a malformed one too, with
-`bad-value:<Keyword>` in `summary["flags"]`. Nothing here decodes pixels or contours, and the patient's
-name never enters a summary.
+`bad-value:<Keyword>` in `summary["flags"]`. Nothing here decodes pixels or contours, and the
+patient's name never enters a summary.
 """
 
 from __future__ import annotations
@@ -73,14 +73,15 @@ def kind_of(sop_class_uid: str, modality: str) -> str:
     return _KIND_OF_MODALITY.get(modality.upper(), OTHER)
 
 
-def summarise(ds: Dataset) -> Summary:
+def summarise(ds: Dataset, kind: str | None = None) -> Summary:
     """Plain, JSON-able summary of an RT object's header; `{}` for images and other kinds.
 
     `ds` may be read with `stop_before_pixels`; no value, however malformed, raises. The keys of
-    each kind stand in its function below; `flags` is in all of them.
+    each kind stand in its function below; `flags` is in all of them. `kind` is given by a caller who
+    knows better than SOP Class and Modality.
     """
     header = Header(ds)
-    kind = kind_of(header.text("SOPClassUID"), header.text("Modality"))
+    kind = kind or kind_of(header.text("SOPClassUID"), header.text("Modality"))
     parser = _PARSERS.get(kind)
     if parser is None:
         return {}
@@ -230,6 +231,7 @@ def _structure_set(header: Header) -> Summary:
                 "name": roi.text("ROIName"),
                 "frame_uid": roi.text("ReferencedFrameOfReferenceUID"),
                 "interpreted_type": types.get(number, ""),
+                "generation_algorithm": roi.text("ROIGenerationAlgorithm"),
             }
         )
     return {

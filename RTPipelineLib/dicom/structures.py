@@ -1,0 +1,273 @@
+"""RTSTRUCT to contours, exactly as they were drawn (PS3.3 C.8.8.5, C.8.8.6, C.8.8.8).
+
+Coordinates are parsed as arrays from the stored text. What is wrong with one contour costs that contour
+and leaves a flag on its ROI; indices in flags count the items of the ROI's Contour Sequence from 0:
+
+    contour-broken:i,j      not numbers, not whole points, or cut off; left out
+    contour-nonfinite:i     NaN or infinite coordinates; left out
+    contour-empty:i         no coordinates; left out
+    contour-count:i         Number of Contour Points says otherwise; kept as stored
+    contour-separator:i     doubled or trailing backslashes between whole points; read without them
+    contour-type-assumed:i  no Contour Geometric Type; taken for CLOSED_PLANAR
+    contours-unreadable     the Contour Sequence itself is damaged
+    roi-undeclared          has contours but no item in the Structure Set ROI Sequence; its name is ""
+    duplicate-roi-number    several ROIs have this number; contours are given to them in file order
+    contours-split          its contours stand in several items; all are taken
+    roi-number-missing      no ROI Number; contours without number are its own
+    roi-frame-missing       no frame of reference of its own, and the set refers to none or several
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import DicomError
+from ..model import Contours
+from .dataset import Header, read_dataset
+from .decimals import parse_decimals
+from .headers import RTSTRUCT, kind_of, summarise
+
+_CONTOUR_DATA = 0x30060050
+# An explicit VR with a two-byte length cannot hold more (PS3.5 7.1.2); writers that overflow it store
+# the length modulo 65536.
+_SHORT_VALUE_LIMIT = 0xFFFF
+
+
+@dataclass(frozen=True, eq=False)
+class StructureSet:
+    """One RT Structure Set.
+
+    `rois` are in the order of the Structure Set ROI Sequence. `frame_uid` is the frame of reference
+    that the set refers to (the first, flagged `several-frames` when there are more), `series_uids` the
+    image series that it was drawn on. `label` is empty when it contains the patient's name.
+    """
+
+    label: str
+    sop_uid: str
+    frame_uid: str
+    study_uid: str
+    series_uids: tuple[str, ...]
+    patient_id: str
+    rois: tuple[Contours, ...]
+    flags: tuple[str, ...] = ()
+
+
+@dataclass
+class _Drawn:
+    """What the ROI Contour Sequence holds of one ROI."""
+
+    loops: list[np.ndarray]
+    kinds: list[str]
+    colour: tuple[int, int, int] | None
+    flags: list[str]
+
+
+def read_structure_set(path: str | Path) -> StructureSet:
+    """Read an RT Structure Set, whatever its Modality says.
+
+    Raises `DicomError` when the file is missing, truncated, damaged or no structure set.
+    """
+    header = Header(read_dataset(path, stop_before_pixels=True))
+    _check_kind(header, path)
+    summary = summarise(header.ds, RTSTRUCT)
+    header.flags = list(summary["flags"])
+    frames = [frame["frame_uid"] for frame in summary["frames"] if frame["frame_uid"]]
+    if not frames and header.text("FrameOfReferenceUID"):
+        frames = [header.text("FrameOfReferenceUID")]
+    frames = list(dict.fromkeys(frames))
+    if len(frames) > 1:
+        header.flag("several-frames")
+    items = header.items("ROIContourSequence")
+    if "bad-value:ROIContourSequence" in header.flags:
+        raise DicomError("the contours are damaged; export the structure set again", path)
+    sop_uid = header.text("SOPInstanceUID")
+    fallback_frame = frames[0] if len(frames) == 1 else ""
+    rois = _rois(summary["rois"], items, fallback_frame, sop_uid)
+    if any("duplicate-roi-number" in roi.flags for roi in rois):
+        header.flag("duplicate-roi-number")
+    series = [uid for frame in summary["frames"] for uid in frame["series_uids"]]
+    return StructureSet(
+        label=summary["label"],
+        sop_uid=sop_uid,
+        frame_uid=frames[0] if frames else "",
+        study_uid=header.text("StudyInstanceUID"),
+        series_uids=tuple(dict.fromkeys(series)),
+        patient_id=header.text("PatientID"),
+        rois=rois,
+        flags=tuple(header.flags),
+    )
+
+
+def _check_kind(header: Header, path: str | Path) -> None:
+    sop_class, modality = header.text("SOPClassUID"), header.text("Modality")
+    has_rois = header.has("StructureSetROISequence") or header.has("ROIContourSequence")
+    if kind_of(sop_class, modality) != RTSTRUCT and not has_rois:
+        raise DicomError(
+            f"is no RT Structure Set (SOP Class {sop_class or 'missing'}, "
+            f"Modality {modality or 'missing'})",
+            path,
+        )
+
+
+# -- ROIs -----------------------------------------------------------------------------------------
+
+
+def _rois(
+    declared: Sequence[dict], items: Sequence[Header], frame_uid: str, sop_uid: str
+) -> tuple[Contours, ...]:
+    """All declared ROIs with their contours, then those that only the contours know."""
+    times_declared = Counter(roi["number"] for roi in declared)
+    drawn: dict[int | None, list[Header]] = defaultdict(list)
+    for item in items:
+        drawn[item.integer("ReferencedROINumber")].append(item)
+    undeclared = [
+        {"number": number, "name": "", "frame_uid": ""}
+        for number in drawn
+        if number not in times_declared
+    ]
+    rois = []
+    left = Counter(times_declared)
+    for roi in [*declared, *undeclared]:
+        number = roi["number"]
+        left[number] -= 1
+        shared = left[number] > 0  # a later ROI of the same number takes the items after the first
+        own = drawn[number][:1] if shared else drawn[number]
+        drawn[number] = drawn[number][1:] if shared else []
+        contours = _read_contours(own)
+        for flag, raised in (
+            ("duplicate-roi-number", times_declared[number] > 1),
+            ("roi-undeclared", number not in times_declared),
+            ("contours-split", len(own) > 1),
+            ("roi-number-missing", number is None),
+            ("roi-frame-missing", not (roi["frame_uid"] or frame_uid)),
+        ):
+            if raised:
+                contours.flags.append(flag)
+        rois.append(
+            Contours(
+                name=roi["name"],
+                points_mm=np.concatenate([np.empty((0, 3)), *contours.loops]),
+                starts=np.cumsum([0, *(len(loop) for loop in contours.loops)]),
+                kinds=tuple(contours.kinds),
+                number=number or 0,
+                frame_uid=roi["frame_uid"] or frame_uid,
+                colour_rgb=contours.colour,
+                interpreted_type=roi.get("interpreted_type", ""),
+                generation_algorithm=roi.get("generation_algorithm", ""),
+                structure_set_uid=sop_uid,
+                flags=tuple(contours.flags),
+            )
+        )
+    return tuple(rois)
+
+
+def _read_contours(items: Sequence[Header]) -> _Drawn:
+    """Loops, kinds and colour of one ROI from its items (regularly one) in the contour sequence."""
+    colour = None
+    contours: list[Header] = []
+    own_flags: list[str] = []
+    for item in items:
+        own = Header(item.ds)
+        rgb = own.numbers("ROIDisplayColor")
+        if len(rgb) == 3 and colour is None:
+            red, green, blue = (int(min(max(value, 0), 255)) for value in rgb)
+            colour = (red, green, blue)
+        contours += own.items("ContourSequence")
+        own_flags += own.flags
+    if "bad-value:ContourSequence" in own_flags:
+        own_flags = ["contours-unreadable"]
+    trouble: dict[str, list[int]] = defaultdict(list)
+    loops = _parse_loops([_text_of(contour) for contour in contours], trouble)
+    kept, kinds = [], []
+    for index, (contour, loop) in enumerate(zip(contours, loops, strict=True)):
+        if loop is None or not _usable(contour, loop, index, trouble):
+            continue
+        kind = contour.text("ContourGeometricType").upper()
+        if not kind:
+            kind = "CLOSED_PLANAR"
+            trouble["contour-type-assumed"].append(index)
+        kept.append(loop)
+        kinds.append(kind)
+    flags = [f"{name}:{','.join(map(str, indices))}" for name, indices in trouble.items()]
+    return _Drawn(kept, kinds, colour, [*own_flags, *flags])
+
+
+# -- coordinates ----------------------------------------------------------------------------------
+
+
+def _text_of(contour: Header) -> bytes | None:
+    """Contour Data as stored, without padding; None when its bytes are cut off."""
+    value = contour.raw("ContourData")
+    if value is None:
+        return b""
+    if not isinstance(value, bytes):  # a dataset made in memory
+        return contour.text("ContourData").encode("ascii", "replace")
+    length = contour.ds.get_item(_CONTOUR_DATA).length
+    return None if length != 0xFFFFFFFF and length > len(value) else value.rstrip(b" \0")
+
+
+def _parse_loops(
+    texts: Sequence[bytes | None], trouble: dict[str, list[int]]
+) -> list[np.ndarray | None]:
+    """One (n, 3) array per text, None for what is no loop.
+
+    The text of all contours is parsed at once; when that fails, one after another to find the culprit.
+    """
+    good = [text for text in texts if text]
+    counts = [text.count(b"\\") + 1 for text in good]
+    try:
+        numbers = parse_decimals(b"\\".join(good)) if good else np.empty(0)
+        whole = all(count % 3 == 0 for count in counts) and len(good) == len(texts)
+        if whole and np.isfinite(numbers).all():
+            points = numbers.reshape(-1, 3)
+            ends = np.cumsum(counts) // 3
+            return list(np.split(points, ends[:-1])) if good else []
+    except ValueError:
+        pass  # which contour it is stands in the flags that the next line makes
+    return [_parse_loop(text, index, trouble) for index, text in enumerate(texts)]
+
+
+def _parse_loop(text: bytes | None, index: int, trouble: dict[str, list[int]]) -> np.ndarray | None:
+    if text is None:
+        trouble["contour-broken"].append(index)
+        return None
+    parts = text.split(b"\\")
+    values = [part for part in parts if part.strip(b" \0")]
+    if not values:
+        trouble["contour-empty"].append(index)
+        return None
+    try:
+        numbers = parse_decimals(b"\\".join(value.strip(b" \0") for value in values))
+    except ValueError:
+        trouble["contour-broken"].append(index)
+        return None
+    if numbers.size % 3:
+        trouble["contour-broken"].append(index)
+        return None
+    if len(values) < len(parts):
+        trouble["contour-separator"].append(index)
+    if not np.isfinite(numbers).all():
+        trouble["contour-nonfinite"].append(index)
+        return None
+    return numbers.reshape(-1, 3)
+
+
+def _usable(contour: Header, loop: np.ndarray, index: int, trouble: dict[str, list[int]]) -> bool:
+    """False when Number of Contour Points proves that the loop was cut off."""
+    declared = contour.integer("NumberOfContourPoints")
+    if declared is None or declared == len(loop):
+        return True
+    # A DS beyond 64 kB in explicit VR: its length was stored modulo 65536, the rest is lost.
+    width = len(_text_of(contour) or b"") / loop.size
+    element = contour.ds.get_item(_CONTOUR_DATA)
+    overflowed = element.VR == "DS" and declared * 3 * width > _SHORT_VALUE_LIMIT
+    if overflowed and declared > len(loop):
+        trouble["contour-broken"].append(index)
+        return False
+    trouble["contour-count"].append(index)
+    return True
