@@ -1,0 +1,73 @@
+"""What a person decided about a course's dose: the `dose` part of `overrides.yaml`."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ..errors import ConfigError
+from .facts import DoseCandidate, PlanFacts
+
+KEYS = ("plans", "doses", "normalisation")
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The user's table.
+
+    `plans` : plan UID (or a label that only one plan has) -> weight in the total; 1 the whole plan, 0.4
+        for 10 of 25 fractions, 0 not part of the course. Plans that the table does not name get 0.
+    `doses` : dose SOP Instance UID -> weight; the total is then exactly this sum, whatever the types
+        (a FRACTION_SESSION dose with the number of its fractions, say).
+    `normalisation` : dose SOP Instance UID -> Gy for which the value 1 of a RELATIVE dose stands.
+    """
+
+    plans: Mapping[str, float] = field(default_factory=dict)
+    doses: Mapping[str, float] = field(default_factory=dict)
+    normalisation: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, object] | None) -> Choices:
+        """Checked choices; `ConfigError` for an unknown key or a weight that is no number >= 0."""
+        tables: dict[str, dict[str, float]] = {}
+        for key, table in (values or {}).items():
+            if key not in KEYS:
+                near = difflib.get_close_matches(str(key), KEYS, n=1)
+                hint = f"; did you mean '{near[0]}'?" if near else f"; known are {', '.join(KEYS)}"
+                raise ConfigError(f"overrides, dose: '{key}' is not a known key{hint}")
+            if table is not None and not isinstance(table, Mapping):
+                raise ConfigError(f"overrides, dose, {key}: expected a table of UID: number")
+            tables[key] = {str(k): _weight(key, k, v) for k, v in (table or {}).items()}
+        return cls(**tables)
+
+    def check(self, plans: Sequence[PlanFacts], doses: Sequence[DoseCandidate]) -> None:
+        """Raise `ConfigError` for an entry that fits no plan or dose of the course, or fits several."""
+        for key in self.plans:
+            hits = [p for p in plans if key in (p.uid, p.label)]
+            if len(hits) != 1:
+                known = ", ".join(f"{p.uid} ('{p.label}')" for p in plans) or "none"
+                found = "fits no plan" if not hits else f"fits {len(hits)} plans"
+                raise ConfigError(f"overrides, dose, plans: '{key}' {found} of the course: {known}")
+        uids = {d.sop_uid for d in doses}
+        for table in ("doses", "normalisation"):
+            for key in getattr(self, table):
+                if key not in uids:
+                    raise ConfigError(f"overrides, dose, {table}: {key} is no dose of the course")
+
+    def weight_of(self, plan: PlanFacts) -> float:
+        """The user's weight of a plan, 0 when the table does not name it."""
+        return self.plans.get(plan.uid, self.plans.get(plan.label, 0.0) if plan.label else 0.0)
+
+    def names(self, plan: PlanFacts) -> bool:
+        """True when the table names the plan."""
+        return plan.uid in self.plans or (bool(plan.label) and plan.label in self.plans)
+
+
+def _weight(table: str, key: object, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ConfigError(f"overrides, dose, {table}: {key} needs a number, found {value!r}")
+    if value < 0:
+        raise ConfigError(f"overrides, dose, {table}: {key} needs a number >= 0, found {value!r}")
+    return float(value)
