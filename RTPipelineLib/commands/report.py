@@ -1,0 +1,29 @@
+"""`rtpipeline report OUT`: the HTML report of an output folder, made anew."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+from . import ALL_DONE
+
+log = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's own arguments."""
+    parser.add_argument("out", metavar="OUT", type=Path)
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Write `results/report.html` and say where it is."""
+    from ..platform import FolderLock
+    from ..run.cohort_report import write_cohort_report
+    from ..run.pipeline import existing_output
+
+    out = existing_output(arguments.out)
+    with FolderLock(out):
+        path = write_cohort_report(out)
+    log.info("%s", path)
+    return ALL_DONE

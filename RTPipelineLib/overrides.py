@@ -1,0 +1,140 @@
+"""What a person decided: read from `overrides.yaml` of a course and from a file outside the output.
+
+A course's own file holds the keys below. A file given with `--overrides` holds the same under
+`courses: {"<patient_id>/<course_id>": {...}}`, and wins; being outside, it survives the output folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+
+from .errors import ConfigError
+from .linking import Corrections
+
+OVERRIDES_FILE = "overrides.yaml"
+
+TEMPLATE = """\
+# What a person decided about this course; read back by every run. Delete a key to undo it.
+#
+# planning_image: 1.2.3            # Series Instance UID of the image that the contours belong to
+# links:                           # what an object belongs to, by SOP Instance UID
+#   1.2.3.4: [1.2.3.5]
+# dose:
+#   plans: {1.2.3.4: 1.0, Boost: 0.4}  # which plans count, by UID or label, and their weight:
+#                                    # 1 the whole plan, 0.4 for 10 of 25 fractions, 0 not at all
+#   doses: {1.2.3.6: 1.0}            # or the exact sum, by SOP Instance UID of the doses
+#   normalisation: {1.2.3.7: 60.0}   # Gy for which the value 1 of a RELATIVE dose stands
+# prescription:                    # replaces what the plans say
+#   - {name: PTV_High, roi: PTV1, dose_gy: 70, fractions: 35}
+# names:                           # standard name of an ROI
+#   "LT LUNG": Lung_L
+"""
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """The decisions about one course; empty where nobody decided."""
+
+    planning_image: str = ""
+    links: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    dose: Mapping[str, object] = field(default_factory=dict)
+    prescription: tuple[Mapping[str, object], ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    def merged_with(self, other: Overrides) -> Overrides:
+        """These decisions with those of `other` on top."""
+        return Overrides(
+            other.planning_image or self.planning_image,
+            {**self.links, **other.links},
+            other.dose or self.dose,
+            other.prescription or self.prescription,
+            {**self.names, **other.names},
+        )
+
+    def corrections(self) -> Corrections:
+        """The part that linking needs."""
+        return Corrections(self.links, frozenset({self.planning_image} - {""}))
+
+
+def read_course_overrides(folder: Path) -> Overrides:
+    """Decisions in the `overrides.yaml` of a course folder; empty when there is none."""
+    path = folder / OVERRIDES_FILE
+    return parse_overrides(_load(path), str(path)) if path.exists() else Overrides()
+
+
+def read_overrides_file(path: Path) -> dict[str, Overrides]:
+    """`{"<patient_id>/<course_id>": Overrides}` of a file outside the output folder."""
+    data = _load(path)
+    _check_keys(data, {"courses"}, str(path))
+    courses = data.get("courses") or {}
+    if not isinstance(courses, dict):
+        raise ConfigError(f"{path}: courses must map '<patient_id>/<course_id>' to decisions")
+    return {str(key): parse_overrides(value, f"{path}: {key}") for key, value in courses.items()}
+
+
+def parse_overrides(data: object, where: str) -> Overrides:
+    """Check plain YAML values. Raises `ConfigError` naming `where`, the key and what was expected."""
+    if data is None:
+        return Overrides()
+    if not isinstance(data, dict):
+        raise ConfigError(f"{where}: expected keys and values, found {type(data).__name__}")
+    _check_keys(data, {item.name for item in fields(Overrides)}, where)
+    links = _mapping(data, "links", where)
+    return Overrides(
+        planning_image=str(data.get("planning_image") or ""),
+        links={
+            str(uid): tuple(str(t) for t in (targets if isinstance(targets, list) else [targets]))
+            for uid, targets in links.items()
+        },
+        dose=_mapping(data, "dose", where),
+        prescription=tuple(_levels(data.get("prescription") or [], where)),
+        names={str(k): str(v) for k, v in _mapping(data, "names", where).items()},
+    )
+
+
+def _levels(levels: object, where: str) -> list[Mapping[str, object]]:
+    if not isinstance(levels, list):
+        raise ConfigError(f"{where}: prescription must be a list of levels")
+    for level in levels:
+        if not isinstance(level, dict):
+            raise ConfigError(f"{where}: a prescription level needs keys, found {level!r}")
+        _check_keys(level, {"name", "roi", "dose_gy", "fractions"}, f"{where}: prescription")
+        dose = level.get("dose_gy")
+        if isinstance(dose, bool) or not isinstance(dose, int | float) or not dose > 0:
+            raise ConfigError(f"{where}: prescription: dose_gy must be a dose in Gy, found {dose!r}")
+    return levels
+
+
+def _mapping(data: Mapping[str, object], key: str, where: str) -> dict:
+    value = data.get(key) or {}
+    if not isinstance(value, dict):
+        raise ConfigError(f"{where}: {key} must be keys and values, found {value!r}")
+    return value
+
+
+def _check_keys(data: Mapping[str, object], known: set[str], where: str) -> None:
+    for key in data:
+        if key not in known:
+            near = get_close_matches(str(key), sorted(known), 1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"
+            raise ConfigError(f"{where}: {key} is not a key; {hint}")
+
+
+def _load(path: Path) -> dict:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        data = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    except YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected keys and values, found {type(data).__name__}")
+    return data

@@ -1,0 +1,208 @@
+"""Cohort tables: all courses joined into `results/`, and every failure a row."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..config import Config
+from ..course import Course, course_folders, read_course, sentence
+from ..dicom.index import Index
+from ..errors import DataError
+from ..report.codebook import codebook_for
+from ..report.tables import FAILURE_COLUMNS, concat_parquet, write_table, write_workbook
+from ..stages import DONE, PARTIAL, STAGES
+from ..stages.facts import course_row
+from .ledger import Record, read_record
+
+if TYPE_CHECKING:
+    import pandas
+
+log = logging.getLogger(__name__)
+
+# Cohort table <- (stage whose record must stand behind it, file in the course folder).
+COURSE_TABLES = {
+    "dvh_metrics": ("dvh", "dvh/metrics.parquet"),
+    "dvh_curves": ("dvh", "dvh/curves.parquet"),
+}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What `aggregate` found: courses, statuses of all stages, and the rows of `failures`."""
+
+    courses: int
+    statuses: Counter[str]
+    failures: tuple[dict[str, str], ...]
+    waiting: tuple[str, ...]
+    results: Path
+
+    @property
+    def has_failures(self) -> bool:
+        """True when the exit status has to be 3."""
+        return bool(self.failures)
+
+    def lines(self) -> list[str]:
+        """The end of a run in a few lines, failures included."""
+        counts = ", ".join(f"{n} {status}" for status, n in sorted(self.statuses.items()))
+        lines = [f"{self.courses} courses; stages: {counts or 'none'}; tables in {self.results}"]
+        lines += [f"needs a decision: {course}" for course in self.waiting]
+        for row in self.failures:
+            where = "/".join(filter(None, [row["patient_id"], row["course_id"], row["stage"]]))
+            lines.append(f"failed: {where + ': ' if where else ''}{row['error']}")
+        return lines
+
+
+def aggregate(out: Path, config: Config) -> Summary:
+    """Write `results/` of an output folder from its course folders and its index.
+
+    A course or table that cannot be read is a row of `failures`, never an absence.
+    """
+    import pandas
+
+    failures = _index_failures(out / "index.sqlite")
+    rows: list[dict] = []
+    files: dict[str, list[tuple[Course, Path]]] = {name: [] for name in COURSE_TABLES}
+    statuses: Counter[str] = Counter()
+    waiting: list[str] = []
+    for folder in course_folders(out):
+        try:
+            course = read_course(folder)
+        except DataError as error:
+            failures.append(_failure("", folder.name, "", "course", str(error), folder))
+            continue
+        records = _records(folder, course, failures)
+        statuses.update(record.status for record in records.values())
+        row = course_row(course, folder, out)
+        row |= {f"stage_{name}": _status(records.get(name)) for name in STAGES}
+        rows.append(row)
+        if row["dose_decision"] == "needs-decision":
+            waiting.append(f"{course.patient_id}/{course.course_id}: {row['dose_reason']}")
+        for table, (stage, name) in COURSE_TABLES.items():
+            record = records.get(stage)
+            if record is not None and record.status in (DONE, PARTIAL) and name in record.outputs:
+                files[table].append((course, folder / name))
+    tables: dict[str, pandas.DataFrame] = {"courses": pandas.DataFrame(rows)}
+    for table, sources in files.items():
+        tables[table] = _joined(table, sources, failures)
+    failures.sort(key=lambda row: tuple(str(row[name]) for name in FAILURE_COLUMNS))
+    tables["failures"] = pandas.DataFrame(failures, columns=list(FAILURE_COLUMNS), dtype=str)
+    results = out / "results"
+    _write(tables, results, config)
+    return Summary(len(rows), statuses, tuple(failures), tuple(waiting), results)
+
+
+def _index_failures(database: Path) -> list[dict[str, str]]:
+    """Damaged files and UIDs with two contents; files that are not DICOM are listed by `index` only."""
+    if not database.exists():
+        return []
+    with Index(database) as index:
+        failures = [
+            _failure("", "", "index", "file", item.reason, item.path)
+            for item in index.unreadable()
+            if item.damaged
+        ]
+        for uid, paths, identical in index.duplicates():
+            if not identical:
+                message = (
+                    f"{len(paths)} files have the same SOP Instance UID {uid} but different content "
+                    f"({', '.join(paths)}); none of them was used, keep the right one"
+                )
+                failures.append(_failure("", "", "index", "duplicate", message, paths[0]))
+    return failures
+
+
+def _records(folder: Path, course: Course, failures: list[dict[str, str]]) -> dict[str, Record]:
+    """The course's stage records; what failed, and records that cannot be read, become failures."""
+    records = {}
+    for name in STAGES:
+        try:
+            record = read_record(folder, name)
+        except DataError as error:
+            failures.append(
+                _failure(course.patient_id, course.course_id, name, "record", str(error), folder)
+            )
+            continue
+        if record is None:
+            continue
+        records[name] = record
+        errors = [p for p in record.problems if p.severity == "error"]
+        for problem in errors:
+            failures.append(
+                _failure(
+                    course.patient_id,
+                    course.course_id,
+                    name,
+                    problem.item,
+                    problem.message,
+                    problem.file,
+                )
+            )
+        if record.is_failure and not errors:
+            failures.append(
+                _failure(course.patient_id, course.course_id, name, name, record.reason, "")
+            )
+    return records
+
+
+def _joined(
+    table: str, sources: Iterable[tuple[Course, Path]], failures: list[dict[str, str]]
+) -> pandas.DataFrame:
+    courses = {str(path): course for course, path in sources}
+    frame, unreadable = concat_parquet([path for _, path in sources], table)
+    for path, reason in unreadable:
+        course = courses[str(path)]
+        failures.append(
+            _failure(course.patient_id, course.course_id, "aggregate", table, reason, path)
+        )
+    return frame
+
+
+def _write(tables: dict[str, pandas.DataFrame], results: Path, config: Config) -> None:
+    """Parquet always, `failures.csv` always, workbook and other CSV as configured."""
+    results.mkdir(exist_ok=True)
+    tables = {**tables, "codebook": codebook_for(tables)}
+    for name, frame in tables.items():
+        as_csv = config.output.csv or name in ("failures", "codebook")
+        if name != "codebook":
+            write_table(frame, results, name, csv=as_csv)
+        else:
+            write_table(frame, results, name, csv=True, parquet=False)
+    if config.output.xlsx:
+        write_workbook(tables, results / "results.xlsx")
+
+
+def _status(record: Record | None) -> str:
+    if record is None:
+        return "not run"
+    return f"{record.status}: {record.reason}" if record.reason else record.status
+
+
+def _failure(
+    patient: str, course: str, stage: str, item: str, error: str, file: Path | str
+) -> dict[str, str]:
+    values = (patient, course, stage, item, "error", error, str(file))
+    return dict(zip(FAILURE_COLUMNS, values, strict=True))
+
+
+def failures_of(folder: Path) -> list[str]:
+    """One sentence per failed or partial stage of a course, for `rtpipeline status`."""
+    found = []
+    for name in STAGES:
+        try:
+            record = read_record(folder, name)
+        except DataError as error:
+            found.append(f"{name}: {error}")
+            continue
+        if record is not None and record.is_failure:
+            found.append(f"{name} {record.status}: {record.reason} (log: logs/{name}.log)")
+    return found
+
+
+def course_flags(course: Course) -> str:
+    """Flag ids of a course in one cell."""
+    return sentence(course.flags)

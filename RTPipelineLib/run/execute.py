@@ -1,0 +1,140 @@
+"""One stage of one course, from its facts to its record: what `rtpipeline stage` does.
+
+The stage works in a temporary folder beside the final one. Its old record goes first, then the folder
+is swapped, then the new record is written: whatever moment the process dies at, a record stands only
+beside the result it describes.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform as host
+import time
+import traceback
+from collections.abc import Callable
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from ..config import Config
+from ..course import Course, read_course
+from ..errors import RTPipelineError
+from ..overrides import Overrides
+from ..platform import (
+    clean_leftovers,
+    peak_memory_mb,
+    remove_folder,
+    replace_folder,
+    temporary_path,
+)
+from ..stages import DONE, FAILED, PARTIAL, SKIPPED, Outcome, Problem, Stage, Task, get_stage
+from .ledger import Record, file_states, fingerprint, record_path, valid_record, write_record
+
+log = logging.getLogger(__name__)
+
+PACKAGES = ("numpy", "scipy", "SimpleITK", "pydicom", "pandas", "pyarrow", "pydantic")
+
+Progress = Callable[[int, int, str], None]
+
+
+def execute(
+    name: str,
+    folder: Path,
+    config: Config,
+    overrides: Overrides,
+    progress: Progress = lambda done, total, message: None,
+) -> Record:
+    """Run one stage and leave its output and record in the course folder.
+
+    Returns the record, whatever became of the stage. Raises `DataError` when the folder is no course
+    and `OutputError` when it cannot be written.
+    """
+    stage = get_stage(name)
+    course = read_course(folder)
+    started, clock = datetime.now().astimezone().isoformat(timespec="milliseconds"), time.perf_counter()
+    before = valid_record(folder, name)
+    inputs = file_states(stage.inputs(course), before.inputs if before else ())
+    mark = fingerprint(stage, course, folder, config, overrides, inputs)
+    clean_leftovers(folder)
+    output = temporary_path(folder / stage.folder)
+    try:
+        output.mkdir()
+        outcome = _run(stage, course, folder, output, config, overrides, progress)
+        record_path(folder, name).unlink(missing_ok=True)
+        if outcome.status in (DONE, PARTIAL):
+            replace_folder(output, folder / stage.folder)
+        else:  # an old result must not pass for the new one
+            remove_folder(folder / stage.folder)
+    finally:
+        remove_folder(output)
+    record = Record(
+        stage=name,
+        status=outcome.status,
+        reason=outcome.reason,
+        fingerprint=mark,
+        inputs=inputs,
+        outputs=_sizes(folder, stage.folder),
+        problems=outcome.problems,
+        config_hash=config.section_hash(*stage.sections),
+        versions=package_versions(),
+        started=started,
+        seconds=round(time.perf_counter() - clock, 3),
+        peak_memory_mb=round(peak_memory_mb(), 1),
+    )
+    write_record(folder, record)
+    return record
+
+
+def _run(
+    stage: Stage,
+    course: Course,
+    folder: Path,
+    output: Path,
+    config: Config,
+    overrides: Overrides,
+    progress: Progress,
+) -> Outcome:
+    """The stage's outcome; this is the boundary where an unexpected error costs one stage only."""
+    for needed in stage.needs:
+        record = valid_record(folder, needed)
+        if record is None or record.status == FAILED:
+            why = record.reason if record else "it has not run"
+            return Outcome(SKIPPED, f"stage {needed} gave no result: {why}")
+    try:
+        return stage.run(Task(course, folder, output, config, overrides, progress))
+    except RTPipelineError as error:
+        log.error("%s", error)
+        path = getattr(error, "path", None) or ""
+        return Outcome(FAILED, str(error), (Problem(stage.name, "error", str(error), path),))
+    except MemoryError:
+        message = "the memory did not suffice; use fewer jobs (--jobs) or a machine with more memory"
+        return Outcome(FAILED, message, (Problem(stage.name, "error", message),))
+    except Exception as error:
+        log.error("%s", traceback.format_exc())
+        what = traceback.extract_tb(error.__traceback__)[-1]
+        message = (
+            f"internal error in stage {stage.name}: {type(error).__name__}: {error} "
+            f"({Path(what.filename).name}, line {what.lineno}); please report it with the file "
+            f"logs/{stage.name}.log"
+        )
+        return Outcome(FAILED, message, (Problem(stage.name, "error", message),))
+
+
+def _sizes(folder: Path, name: str) -> dict[str, int]:
+    """Size of every file of a stage's output, by its path in the course folder."""
+    return {
+        path.relative_to(folder).as_posix(): path.stat().st_size
+        for path in sorted((folder / name).rglob("*"))
+        if path.is_file()
+    }
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that numbers depend on."""
+    found = {"python": host.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,187 @@
+"""What ran, on what, with what result: `stages/<stage>.json`, and whether it still holds.
+
+A record carries a fingerprint of all that its result depends on: the content of the files read, the
+configuration and decisions concerned, the fingerprints of the stages before it, and the version of the
+code. Files are hashed once and recognised by path, size and modification time after that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from .. import __version__
+from ..config import Config
+from ..course import Course
+from ..errors import DataError
+from ..overrides import Overrides
+from ..platform import write_json
+from ..stages import DONE, FAILED, PARTIAL, SKIPPED, Problem, Stage
+
+SCHEMA = 1
+HASH_BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class FileState:
+    """A file as it was read; `sha256` is empty for one that was missing."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run of one stage; what `stages/<stage>.json` holds."""
+
+    stage: str
+    status: str
+    reason: str
+    fingerprint: str
+    inputs: tuple[FileState, ...] = ()
+    outputs: dict[str, int] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+    config_hash: str = ""
+    code_version: str = __version__
+    versions: dict[str, str] = field(default_factory=dict)
+    started: str = ""
+    seconds: float = 0.0
+    peak_memory_mb: float = 0.0
+
+    @property
+    def is_failure(self) -> bool:
+        """True when the exit status of a run has to tell of it."""
+        return self.status in (FAILED, PARTIAL)
+
+
+def record_path(folder: Path, stage: str) -> Path:
+    """Where the record of a stage lies."""
+    return folder / "stages" / f"{stage}.json"
+
+
+def read_record(folder: Path, stage: str) -> Record | None:
+    """The record of a stage; None when the stage has not run.
+
+    Raises `DataError`, naming the file, for a record that cannot be read.
+    """
+    path = record_path(folder, stage)
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        data.pop("schema")
+        return Record(
+            **{
+                **data,
+                "inputs": tuple(FileState(**item) for item in data["inputs"]),
+                "problems": tuple(Problem(**item) for item in data["problems"]),
+            }
+        )
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} cannot be read ({error}); run again to make it anew") from error
+
+
+def valid_record(folder: Path, stage: str) -> Record | None:
+    """The record of a stage, or None when there is none or it is damaged (the stage then runs anew)."""
+    try:
+        return read_record(folder, stage)
+    except DataError:
+        return None
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Write the record atomically; it is the last thing that a stage writes."""
+    path = record_path(folder, record.stage)
+    path.parent.mkdir(exist_ok=True)
+    write_json(path, {"schema": SCHEMA, **asdict(record)})
+
+
+def file_states(paths: Sequence[Path], known: Sequence[FileState] = ()) -> tuple[FileState, ...]:
+    """State of each file; those that look as they did in `known` are not read again."""
+    remembered = {item.path: item for item in known}
+    states = []
+    for path in sorted(set(paths)):
+        try:
+            stat = path.stat()
+        except OSError:
+            states.append(FileState(str(path), -1, 0, ""))
+            continue
+        old = remembered.get(str(path))
+        if old and old.sha256 and (old.size, old.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
+            states.append(old)
+        else:
+            states.append(FileState(str(path), stat.st_size, stat.st_mtime_ns, sha256_of(path)))
+    return tuple(states)
+
+
+def sha256_of(path: Path) -> str:
+    """Hash of a file's content; empty when it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(HASH_BLOCK_BYTES):
+                digest.update(block)
+    except OSError:
+        return ""
+    return digest.hexdigest()
+
+
+def fingerprint(
+    stage: Stage,
+    course: Course,
+    folder: Path,
+    config: Config,
+    overrides: Overrides,
+    inputs: Sequence[FileState],
+) -> str:
+    """Hash of everything that the stage's result depends on.
+
+    Where a file lies does not matter, only what it holds; a moved DICOM folder reruns nothing.
+    """
+    course_facts = course.to_dict()
+    course_facts.pop("dicom_root")
+    before = {
+        name: record.fingerprint if (record := valid_record(folder, name)) else ""
+        for name in stage.needs
+    }
+    facts = {
+        "stage": [stage.name, stage.version, __version__],
+        "course": course_facts,
+        "inputs": [item.sha256 for item in inputs],
+        "needs": before,
+        "config": config.section_hash(*stage.sections),
+        "decisions": {name: asdict(overrides)[name] for name in stage.decisions},
+    }
+    text = json.dumps(facts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def is_current(
+    stage: Stage, course: Course, folder: Path, config: Config, overrides: Overrides
+) -> bool:
+    """True when the stage's record still holds and its outputs are all there.
+
+    What failed is tried again: the cause may have been the machine.
+    """
+    record = valid_record(folder, stage.name)
+    if record is None or record.status not in (DONE, PARTIAL, SKIPPED):
+        return False
+    for name, size in record.outputs.items():
+        path = folder / name
+        if not path.is_file() or path.stat().st_size != size:
+            return False
+    states = file_states(stage.inputs(course), record.inputs)
+    if fingerprint(stage, course, folder, config, overrides, states) != record.fingerprint:
+        return False
+    if states != record.inputs:  # touched or moved, same content: remember the new time
+        write_record(folder, Record(**{**_shallow(record), "inputs": states}))
+    return True
+
+
+def _shallow(record: Record) -> dict:
+    return {name: getattr(record, name) for name in record.__dataclass_fields__}

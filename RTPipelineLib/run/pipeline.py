@@ -1,0 +1,312 @@
+"""The whole run: index, link, run stages, aggregate. Resumes what is there and never stops at one course."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from .. import __version__
+from ..config import Config, load_config
+from ..course import Course, course_folders, read_course
+from ..dicom.index import Index
+from ..errors import OutputError, UsageError
+from ..linking import Corrections, Inputs, link_courses
+from ..overrides import Overrides, read_course_overrides, read_overrides_file
+from ..platform import FolderLock, available_cores, write_json, write_text
+from ..stages import STAGES, check_names, get_stage
+from .aggregate import aggregate
+from .courses import Placement, group_by_patient, place, write_course
+from .ledger import is_current
+from .local import Job, LocalEngine
+
+log = logging.getLogger(__name__)
+
+RUN_SCHEMA = 1
+ALL_DONE, SOME_FAILED = 0, 3
+
+
+class Reporter(Protocol):
+    """What a front end shows of a run's progress."""
+
+    def begin(self, title: str, total: int) -> None: ...
+
+    def report(self, course: str, stage: str, done: int, total: int, message: str) -> None: ...
+
+    def advance(self, message: str) -> None: ...
+
+    def end(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What `rtpipeline run` was asked for; empty `stages` and `patients` mean all."""
+
+    dicom_dir: Path
+    out: Path
+    config_path: Path | None = None
+    overrides_path: Path | None = None
+    stages: tuple[str, ...] = ()
+    patients: tuple[str, ...] = ()
+    jobs: int | None = None
+    force: bool = False
+    dry_run: bool = False
+
+
+def run_pipeline(request: RunRequest, reporter: Reporter) -> int:
+    """Carry out a request; returns the exit status (0 or 3).
+
+    Raises `UsageError` for wrong arguments before anything is written, `OutputError` when the output
+    folder cannot be written or is in use.
+    """
+    check_names(request.stages)
+    if request.jobs is not None and request.jobs < 1:
+        raise UsageError(f"--jobs must be at least 1, found {request.jobs}")
+    check_dicom_folder(request.dicom_dir)
+    config = load_config(request.config_path)
+    outside = read_overrides_file(request.overrides_path) if request.overrides_path else {}
+    stages = tuple(name for name in STAGES if not request.stages or name in request.stages)
+    if request.dry_run:
+        return _dry_run(request, config, outside, stages)
+    out = make_output_folder(request.out)
+    with FolderLock(out):
+        started = datetime.now().astimezone().isoformat(timespec="seconds")
+        _note_run(out, request, started, "running")
+        write_text(out / "config.yaml", config.to_yaml())
+        placements = _find_courses(request, out / "index.sqlite", config, outside, reporter)
+        for placement in placements:
+            write_course(placement)
+        work = _jobs(_chosen(placements, request.patients), out, outside, stages)
+        reporter.begin("courses", len(work))
+        engine = LocalEngine(
+            config,
+            out / "config.yaml",
+            request.overrides_path.resolve() if request.overrides_path else None,
+            jobs=request.jobs or config.run.jobs or available_cores(),
+            force=request.force,
+            report=reporter.report,
+            advance=reporter.advance,
+        )
+        engine.run(work)
+        reporter.end()
+        summary = aggregate(out, config)
+        _note_run(out, request, started, "finished")
+    for line in summary.lines():
+        log.info("%s", line)
+    return SOME_FAILED if summary.has_failures else ALL_DONE
+
+
+def check_dicom_folder(folder: Path) -> None:
+    """Raise `UsageError` when the folder is none or cannot be read."""
+    if not folder.exists():
+        raise UsageError(f"{folder} does not exist; give the folder that holds the DICOM files")
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is a file; give the folder that holds the DICOM files")
+
+
+def make_output_folder(out: Path) -> Path:
+    """Create the output folder and prove that it can be written. Raises `OutputError`."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / ".write-test"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(
+            f"{out} cannot be written ({reason}); choose another output folder or free it"
+        ) from error
+    return out.resolve()
+
+
+def overrides_of(folder: Path, course: Course, outside: Path | None) -> Overrides:
+    """A person's decisions about a course: its own file, with a file outside the output on top."""
+    decisions = read_course_overrides(folder)
+    if outside is not None:
+        decisions = decisions.merged_with(_of_course(read_overrides_file(outside), course))
+    return decisions
+
+
+def link_summary(index: Index, dicom_dir: Path) -> str:
+    """The courses that a run would find, one a line, for `rtpipeline index`."""
+    courses = link_courses(_inputs(index), dicom_root=str(dicom_dir))
+    lines = [f"{len(courses)} courses"]
+    for placement in place(courses, dicom_dir / "nowhere"):
+        course = placement.course
+        counts = [
+            f"{len(found)} {name}"
+            for name in ("rtplan", "rtdose", "rtstruct", "record", "reg", "seg")
+            if (found := course.of_kind(name))
+        ]
+        images = [f"{i.modality} x {len(i.files)}" for i in course.images]
+        flags = sorted({flag.id for flag in course.flags})
+        lines.append(
+            f"  {course.patient_id or '(no PatientID)'} / {course.course_id}: "
+            + ", ".join(images + counts)
+            + (f"  [{', '.join(flags)}]" if flags else "")
+        )
+    return "\n".join(lines)
+
+
+def _find_courses(
+    request: RunRequest,
+    database: Path,
+    config: Config,
+    outside: dict[str, Overrides],
+    reporter: Reporter,
+) -> list[Placement]:
+    """Index the DICOM folder and link its objects; damaged and foreign files stay in the index."""
+    root = request.dicom_dir.resolve()
+    with Index(database) as index:
+        report = index.update(root, jobs=request.jobs)
+        log.info(
+            "%d files: %d new, %d unchanged, %d not readable (%.1f s)",
+            report.files,
+            report.new,
+            report.unchanged,
+            report.unreadable,
+            report.seconds,
+        )
+        inputs = _inputs(index)
+        damaged = any(item.damaged for item in index.unreadable())
+        if not inputs.objects and not inputs.series and not damaged:
+            raise UsageError(
+                f"no DICOM images or RT objects in {request.dicom_dir} ({report.files} files looked "
+                "at); give the folder that holds the export"
+            )
+        courses = link_courses(
+            inputs,
+            dicom_root=str(root),
+            merge=config.merge,
+            max_days_between_plans=config.max_days_between_plans,
+            corrections=_corrections(request.out, outside),
+        )
+    return place(courses, request.out.resolve())
+
+
+def _inputs(index: Index) -> Inputs:
+    """Objects and series of the index, without those whose UID stands for two different contents."""
+    conflicts = {uid for uid, _, identical in index.duplicates() if not identical}
+    objects = [item for item in index.objects() if item.sop_uid not in conflicts]
+    return Inputs(objects, index.series(), index.series_files)
+
+
+def _corrections(out: Path, outside: dict[str, Overrides]) -> Corrections:
+    """All link decisions of all courses; UIDs are unique, so they need no course."""
+    decisions = [read_course_overrides(folder) for folder in course_folders(out)]
+    merged = Overrides()
+    planning: set[str] = set()
+    for item in [*decisions, *outside.values()]:
+        merged = merged.merged_with(item)
+        planning |= {item.planning_image} - {""}
+    return replace(merged.corrections(), planning_images=frozenset(planning))
+
+
+def _chosen(placements: Sequence[Placement], patients: Sequence[str]) -> list[Placement]:
+    if not patients:
+        return list(placements)
+    groups = group_by_patient(placements)
+    for patient in patients:
+        if patient not in groups:
+            raise UsageError(f"--patients: no patient {patient!r}; there are {_some(groups)}")
+    return [placement for patient in patients for placement in groups[patient]]
+
+
+def _some(names: Sequence[str] | dict, limit: int = 10) -> str:
+    shown = sorted(repr(name) for name in names)
+    return ", ".join(shown[:limit]) + (f" and {len(shown) - limit} more" if len(shown) > limit else "")
+
+
+def _jobs(
+    placements: Sequence[Placement],
+    out: Path,
+    outside: dict[str, Overrides],
+    stages: tuple[str, ...],
+) -> list[Job]:
+    jobs = []
+    for placement in placements:
+        decisions = read_course_overrides(placement.folder).merged_with(
+            _of_course(outside, placement.course)
+        )
+        jobs.append(Job(placement.folder, decisions, stages))
+    return jobs
+
+
+def _of_course(outside: dict[str, Overrides], course: Course) -> Overrides:
+    return outside.get(f"{course.patient_id}/{course.course_id}", Overrides())
+
+
+def _dry_run(
+    request: RunRequest, config: Config, outside: dict[str, Overrides], stages: tuple[str, ...]
+) -> int:
+    """Print per course which stages would run. The index goes to a temporary file."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as scratch:
+        placements = _find_courses(
+            request, Path(scratch) / "index.sqlite", config, outside, _Silent()
+        )
+    for placement in _chosen(placements, request.patients):
+        course, folder = placement.course, placement.folder
+        due = []
+        for name in stages:
+            known = folder.is_dir() and not request.force and not due
+            decisions = overrides_of(folder, course, request.overrides_path) if known else None
+            if decisions is None or not is_current(
+                get_stage(name), course, folder, config, decisions
+            ):
+                due.append(name)
+        print(f"{course.patient_id}\t{course.course_id}\t{', '.join(due) or 'nothing to do'}")
+    return ALL_DONE
+
+
+class _Silent:
+    """A reporter that shows nothing."""
+
+    def begin(self, title: str, total: int) -> None: ...
+
+    def report(self, course: str, stage: str, done: int, total: int, message: str) -> None: ...
+
+    def advance(self, message: str) -> None: ...
+
+    def end(self) -> None: ...
+
+
+def _note_run(out: Path, request: RunRequest, started: str, state: str) -> None:
+    write_json(
+        out / "run.json",
+        {
+            "schema": RUN_SCHEMA,
+            "version": __version__,
+            "state": state,
+            "started": started,
+            "dicom_dir": str(request.dicom_dir.resolve()),
+            "config": str(request.config_path or ""),
+            "overrides": str(request.overrides_path or ""),
+            "stages": list(request.stages),
+            "patients": list(request.patients),
+        },
+    )
+
+
+def existing_output(out: Path) -> Path:
+    """The output folder of an earlier run. Raises `UsageError` when it is none."""
+    if not (out / "run.json").exists():
+        raise UsageError(f"{out} is not an output folder of rtpipeline run: it has no run.json")
+    return out.resolve()
+
+
+def courses_of(out: Path) -> list[tuple[Path, Course]]:
+    """All readable courses of an output folder with their folders."""
+    from ..errors import DataError
+
+    found = []
+    for folder in course_folders(out):
+        try:
+            found.append((folder, read_course(folder)))
+        except DataError as error:
+            log.warning("%s", error)
+    return found

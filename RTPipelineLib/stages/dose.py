@@ -1,0 +1,265 @@
+"""Stage `dose`: which dose is the course's, what was prescribed, and the grids as volumes.
+
+`dose/dose.json` holds the decision with its evidence, the prescription, and one entry for every dose
+that DVHs are made of: the course's total and, where there are several plans or no decision, each
+plan's own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import pydicom
+
+from ..course import Course, ObjectEntry
+from ..dicom.dose import read_dose
+from ..dicom.write import write_dose
+from ..dose.accumulate import sum_doses
+from ..dose.facts import BeamDelivery, DoseCandidate, PlanFacts, deliveries_from_summary
+from ..dose.parts import WeightedDose
+from ..dose.prescription import prescription_of, stated_totals_gy
+from ..dose.select import DECIDED, NONE, REFUSED, DoseDecision, decide
+from ..errors import DataError
+from ..model import Dose, Prescription
+from ..platform import write_json
+from ..resample import resample_onto
+from . import DONE, FAILED, PARTIAL, SKIPPED, Outcome, Problem, Stage, Task
+from .nrrd import write_nrrd
+
+DOSE_FILE = "dose/dose.json"
+TOTAL, PLAN = "total", "plan"
+DICOM, COURSE = "dicom", "course"  # where the RTDOSE of a source lies: as exported, or written here
+
+
+@dataclass(frozen=True)
+class Source:
+    """One dose that DVHs are made of: `name` stands in the column `dose_source`."""
+
+    name: str
+    role: str
+    file: str
+    doses: tuple[WeightedDose, ...]
+    plan_uids: tuple[str, ...]
+
+
+def _inputs(course: Course) -> Sequence[Path]:
+    return [course.path_of(entry) for entry in course.of_kind("rtdose")]
+
+
+def _run(task: Task) -> Outcome:
+    course = task.course
+    plans = plan_facts(course)
+    names = [roi["name"] for s in course.of_kind("rtstruct") for roi in s.summary.get("rois") or ()]
+    decision = decide(
+        plans,
+        _candidates(course),
+        _deliveries(course),
+        task.overrides.dose,
+        stated_gy=stated_totals_gy(task.overrides.prescription, names),
+    )
+    if decision.status == NONE:
+        return Outcome(SKIPPED, "the course has no dose")
+    problems: list[Problem] = []
+    entries = []
+    sources = _sources(course, decision)
+    for number, source in enumerate(sources):
+        task.progress(number, len(sources), source.name)
+        try:
+            entries.append(_write_source(task, source, decision))
+        except DataError as error:
+            path = getattr(error, "path", None) or ""
+            problems.append(Problem(source.name, "error", str(error), path))
+    facts = {
+        "decision": decision.to_dict(),
+        "prescription": asdict(_prescription(course, plans, decision, task)),
+        "sources": entries,
+    }
+    write_json(task.output / "dose.json", facts)
+    return _outcome(decision, entries, problems)
+
+
+def _outcome(decision: DoseDecision, entries: list[dict], problems: list[Problem]) -> Outcome:
+    if decision.status == REFUSED:
+        reason = decision.evidence[-1] if decision.evidence else "no dose can be used"
+        problem = Problem("dose", "error", reason)
+        return Outcome(PARTIAL if entries else FAILED, reason, (problem, *problems))
+    if problems:
+        status = PARTIAL if entries else FAILED
+        return Outcome(status, problems[0].message, tuple(problems))
+    notes = tuple(Problem(flag, "warning", flag) for flag in decision.flags)
+    return Outcome(DONE, "", notes)
+
+
+def plan_facts(course: Course) -> list[PlanFacts]:
+    """The course's plans as the selection and the prescription see them."""
+    return [PlanFacts.from_summary(p.sop_uid, p.summary) for p in course.of_kind("rtplan")]
+
+
+def _candidates(course: Course) -> list[DoseCandidate]:
+    """The course's doses; a dose that names no plan belongs to the one that it was linked to."""
+    entries = course.of_kind("rtdose")
+    contents = _contents(course, entries)
+    candidates = []
+    for entry in entries:
+        candidate = DoseCandidate.from_summary(
+            entry.sop_uid, entry.frame_uid, entry.summary, contents.get(entry.sop_uid, "")
+        )
+        linked = tuple(p.sop_uid for p, how in course.targets_of(entry.sop_uid, "rtplan"))
+        if linked and not candidate.plan_uids or _by_user(course, entry):
+            candidate = replace(candidate, plan_uids=linked)
+        candidates.append(candidate)
+    return candidates
+
+
+def _by_user(course: Course, entry: ObjectEntry) -> bool:
+    return any(how == "user" for _, how in course.targets_of(entry.sop_uid, "rtplan"))
+
+
+def _contents(course: Course, entries: Sequence[ObjectEntry]) -> dict[str, str]:
+    """Hashes that tell equal doses under two UIDs apart from two doses. Only doses that could be the
+    same one are read: of one plan, type and size."""
+    alike: dict[tuple, list[ObjectEntry]] = {}
+    for entry in entries:
+        summary = entry.summary
+        keys = ("summation_type", "dose_type", "rows", "columns", "frames", "position", "scaling")
+        key = (str(summary.get("plan_uids")), *(str(summary.get(name)) for name in keys))
+        alike.setdefault(key, []).append(entry)
+    contents = {}
+    for group in alike.values():
+        if len(group) > 1:
+            for entry in group:
+                contents[entry.sop_uid] = _content(course.path_of(entry))
+    return contents
+
+
+def _content(path: Path) -> str:
+    try:
+        dose = read_dose(path)
+    except DataError:
+        return ""  # it is refused, with its reason, when it is used
+    digest = hashlib.sha256(dose.array_gy.tobytes())
+    digest.update(dose.grid.corners_mm().tobytes())
+    return digest.hexdigest()
+
+
+def _deliveries(course: Course) -> list[BeamDelivery]:
+    return [d for record in course.of_kind("record") for d in deliveries_from_summary(record.summary)]
+
+
+def _sources(course: Course, decision: DoseDecision) -> list[Source]:
+    """The total, then each plan's own dose unless it is the total itself."""
+    labels = _plan_labels(course, decision)
+    sources = []
+    if decision.status == DECIDED and decision.total:
+        counted = [uid for uid, weight in decision.plan_weights.items() if weight]
+        name = f"plan:{labels[counted[0]]}" if len(counted) == 1 else "sum"
+        if not counted:
+            name = "dose"
+        elif len(counted) > 1:
+            name += ":" + "+".join(labels.get(uid, uid[-8:]) for uid in counted)
+        sources.append(Source(name, TOTAL, "total", decision.total, tuple(counted)))
+    for part in decision.parts:
+        if not part.doses or (sources and part.doses == sources[0].doses):
+            continue
+        label = labels[part.plan_uid]
+        file = f"plan_{_file_label(label)}"
+        sources.append(Source(f"plan:{label}", PLAN, file, part.doses, (part.plan_uid,)))
+    return sources
+
+
+def _plan_labels(course: Course, decision: DoseDecision) -> dict[str, str]:
+    """A name for every plan, unique within the course."""
+    uids = [*decision.plan_weights, *(part.plan_uid for part in decision.parts)]
+    labels: dict[str, str] = {}
+    for uid in dict.fromkeys(uids):
+        plan = course.object(uid)
+        label = (plan.label if plan else "") or f"..{uid[-8:]}"
+        number = sum(1 for other in labels.values() if other.partition("#")[0] == label)
+        labels[uid] = f"{label}#{number + 1}" if number else label
+    return labels
+
+
+def _file_label(label: str) -> str:
+    from ..platform import folder_name
+
+    return folder_name(label)
+
+
+def _write_source(task: Task, source: Source, decision: DoseDecision) -> dict:
+    """Write one dose as NRRD, the total as RTDOSE too, and return its facts.
+
+    `record` names the RTDOSE that holds the exact numbers: the planning system's own where one object
+    is the whole dose, else the sum that is written here.
+    """
+    entries = [task.course.object(part.sop_uid) for part in source.doses]
+    paths = [task.course.path_of(entry) for entry in entries if entry is not None]
+    normalisation = task.overrides.dose.get("normalisation") or {}
+    loaders: list[Callable[[], Dose]] = [
+        partial(read_dose, path, normalisation_gy=normalisation.get(part.sop_uid))
+        for path, part in zip(paths, source.doses, strict=True)
+    ]
+    weights = [part.weight for part in source.doses]
+    exact = weights == [1.0] and not normalisation
+    if exact:
+        dose = loaders[0]()
+    else:
+        dose = sum_doses(loaders, weights, max_voxels=task.config.dose.max_grid_voxels)
+    dose = replace(dose, plan_uids=source.plan_uids or dose.plan_uids)
+    grid = dose.grid.with_uniform_slices()
+    array = dose.array_gy
+    if grid is not dose.grid:
+        array = resample_onto(dose.array_gy, dose.grid, grid)
+    nrrd = task.output / f"{source.file}.nrrd"
+    write_nrrd(nrrd, array, grid, {"modality": "RTDOSE", "unit": "Gy", "frame_uid": dose.frame_uid})
+    if source.role == TOTAL or not exact:
+        _write_rtdose(task.output / f"{source.file}.dcm", dose, source, paths[0])
+    own = paths[0].relative_to(task.course.dicom_root).as_posix()
+    return {
+        "name": source.name,
+        "role": source.role,
+        "nrrd": f"dose/{source.file}.nrrd",
+        "record": own if exact else f"dose/{source.file}.dcm",
+        "record_in": DICOM if exact else COURSE,
+        "resampled": grid is not dose.grid,
+        "doses": [asdict(part) for part in source.doses],
+        "plan_uids": list(source.plan_uids),
+        "structure_set_uid": dose.structure_set_uid,
+        "frame_uid": dose.frame_uid,
+        "dose_type": dose.dose_type,
+        "max_gy": float(dose.array_gy.max()),
+        "flags": list(dict.fromkeys([*dose.flags, *decision.flags])),
+    }
+
+
+def _write_rtdose(path: Path, dose: Dose, source: Source, template: Path) -> None:
+    """The dose as an RTDOSE of the same study, saying what it was made of."""
+    header = pydicom.dcmread(template, stop_before_pixels=True, force=True)
+    terms = " + ".join(f"{part.weight:g} x {part.sop_uid}" for part in source.doses)
+    write_dose(
+        path,
+        dose,
+        patient_from=header,
+        comment=source.name,
+        derivation=f"RT Pipeline: {terms}",
+    )
+
+
+def _prescription(
+    course: Course, plans: Sequence[PlanFacts], decision: DoseDecision, task: Task
+) -> Prescription:
+    rois = [roi for s in course.of_kind("rtstruct") for roi in s.summary.get("rois") or ()]
+    return prescription_of(plans, rois, decision, task.overrides.prescription)
+
+
+STAGE = Stage(
+    name="dose",
+    folder="dose",
+    run=_run,
+    inputs=_inputs,
+    sections=("dose", "prescription"),
+    decisions=("dose", "prescription"),
+)
