@@ -1,0 +1,68 @@
+# Needs make, git and Python 3.11 to 3.13 with its venv module; all else goes into .venv from PyPI.
+#   make demo          install, make a synthetic cohort and run the pipeline on it
+#   make test          install, lint, all tests but the slow ones (about 25 minutes at most)
+#   make test-all      the slow tests too
+#   make test-cluster  the tests that need a SLURM cluster on this machine
+#   make bench         benchmarks: ratios against other programs in the same run
+#   make lint          ruff alone
+#   make clean         remove what make made
+# Another interpreter: make PYTHON=/path/to/python3.12 demo
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
+EXTRAS := codecs,plots,test,xlsx
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
+
+.PHONY: help demo install test test-all test-cluster bench lint clean
+
+help:
+	@sed -n 's/^#//p' Makefile
+
+install: $(STAMP)
+
+demo: $(STAMP)
+	@$(BIN)/rtpipeline demo demo-output
+	@echo
+	@echo "Look at demo-output/results: results.xlsx (all tables) and failures.csv (what went wrong)."
+
+test: lint
+	@$(BIN)/python -m pytest -m "not slow"
+
+test-all: lint
+	@$(BIN)/python -m pytest
+
+test-cluster:
+	@echo "test-cluster: skipped, the cluster engine is not built yet; nothing was tested."
+
+bench: $(STAMP)
+	@set -e; for script in Testing/Benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+lint: $(STAMP)
+	@$(BIN)/ruff check --quiet
+
+clean:
+	@rm -rf $(VENV) demo-output build dist .pytest_cache .ruff_cache .hypothesis
+	@find RTPipeline RTPipelineLib Testing -name __pycache__ -prune -exec rm -rf {} +
+
+# An environment that exists is brought up to date in place; one without a working pip is made anew.
+$(STAMP): pyproject.toml constraints.txt
+	@set -eu; \
+	if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+	  good=""; without_venv=""; \
+	  for python in $(CANDIDATES); do \
+	    $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null || continue; \
+	    if $$python -c 'import ensurepip, venv' 2>/dev/null; then good=$$python; break; fi; \
+	    without_venv=$$python; \
+	  done; \
+	  if [ -z "$$good" ] && [ -n "$$without_venv" ]; then \
+	    echo "$$without_venv lacks its venv module: install it (Debian, Ubuntu: apt install python3-venv)." >&2; exit 2; \
+	  elif [ -z "$$good" ]; then \
+	    echo "Python 3.11, 3.12 or 3.13 is needed and none of these is one: $(CANDIDATES). Install one, or name it: make PYTHON=/path/to/python3.12 ..." >&2; exit 2; \
+	  fi; \
+	  $$good -m venv --clear $(VENV); \
+	fi; \
+	echo "Installing the packages of constraints.txt into $(VENV) (once; a minute or two) ..."; \
+	$(PIP) install --constraint constraints.txt --editable '.[$(EXTRAS)]'; \
+	touch $@
