@@ -1,0 +1,392 @@
+"""Every key of the configuration: its type, its default and what it means.
+
+The descriptions below are the comments of `rtpipeline config --defaults`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
+
+from ..errors import ConfigError
+from .section import (
+    Device,
+    ExistingFile,
+    ExistingPath,
+    Levels,
+    Metric,
+    Names,
+    NonZero,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+    Text,
+    unique,
+)
+
+
+class Accumulation(Section):
+    """Courses of one patient whose doses are added."""
+
+    patient: Text = Field(description="PatientID")
+    courses: Annotated[Names, Field(min_length=2)] = Field(description="course IDs, two or more")
+
+
+class AlphaBeta(Section):
+    """a/b ratios in Gy."""
+
+    target: PositiveFloat = Field(10.0, description="Gy, for targets (PTV, CTV, GTV)")
+    other: PositiveFloat = Field(3.0, description="Gy, for everything else")
+    structures: Mapping[Text, PositiveFloat] = Field(
+        {},
+        description="Gy, for single structures by name",
+        examples=["{SpinalCord: 2, Parotid_L: 3}"],
+    )
+
+
+class Eqd2(Section):
+    """Dose in 2 Gy fractions."""
+
+    enabled: bool = Field(
+        False,
+        description="also report EQD2 = D (d + a/b) / (2 + a/b), d the voxel's dose per fraction",
+    )
+    alpha_beta: AlphaBeta = Field(AlphaBeta(), description="a/b ratios")
+
+
+class DoseKeys(Section):
+    """Which doses make up the course."""
+
+    policy: Literal["evidence", "each-plan"] = Field(
+        "evidence",
+        description="evidence: plans are summed when records, relations or prescriptions show that "
+        "they are phases of one treatment, else the course waits for a decision; "
+        "each-plan: never summed, each plan's dose is reported alone",
+    )
+    outside_dose: Literal["unknown", "zero", "exclude"] = Field(
+        "unknown",
+        description="the part of a structure outside the dose grid. unknown: metrics that depend "
+        "on it are empty or lower bounds, and flagged; zero: it counts as 0 Gy; exclude: it is "
+        "left out. The last two are noted in the flags of every row that they change",
+    )
+    max_grid_voxels: PositiveInt = Field(
+        100_000_000,
+        description="largest grid of a dose sum (4 bytes a voxel); beyond it the spacing is "
+        "coarsened and said so",
+    )
+    eqd2: Eqd2 = Field(Eqd2(), description="equivalent dose in 2 Gy fractions")
+    registration: Literal["dicom", "offer", "none"] = Field(
+        "dicom",
+        description="doses in different frames of reference. dicom: added through a registration "
+        "object of the course; offer: where there is none, a rigid registration is made and waits "
+        "for approval; none: never added",
+    )
+
+
+class PrescriptionKeys(Section):
+    """Where prescribed doses come from."""
+
+    file: ExistingFile | None = Field(
+        None,
+        description="CSV or YAML with the columns patient_id, course_id, level, roi, dose_gy, "
+        "fractions; wins over the plans",
+    )
+    from_name: bool = Field(
+        True,
+        description="where the plans are silent, take the dose from the name of a target "
+        "(PTV_7000, PTV60), flagged inferred-from-name",
+    )
+
+
+class SixMargins(Section):
+    """Margins in mm; negative ones shrink."""
+
+    left: float = 0.0
+    right: float = 0.0
+    anterior: float = 0.0
+    posterior: float = 0.0
+    superior: float = 0.0
+    inferior: float = 0.0
+
+
+def _one_or_six(value: object) -> str:
+    return "six" if isinstance(value, dict | SixMargins) else "one"
+
+
+class Derived(Section):
+    """A structure made from others."""
+
+    name: Text = Field(description="name of the new structure")
+    operation: Literal["union", "intersection", "subtract", "xor"] = Field(
+        "union",
+        description="how the sources are combined; subtract takes all others from the first",
+    )
+    sources: Annotated[Names, Field(min_length=1)] = Field(
+        description="ROI names, standard names or other derived structures"
+    )
+    margin_mm: Annotated[
+        Annotated[float, Tag("one")] | Annotated[SixMargins, Tag("six")], Discriminator(_one_or_six)
+    ] = Field(0.0, description="one margin, or six directions")
+    within: Text | None = Field(None, description="clip the result to this structure")
+    minus: Text | None = Field(None, description="take this structure from the result")
+
+
+def _derivable(derived: tuple[Derived, ...]) -> tuple[Derived, ...]:
+    unique(tuple(item.name for item in derived))
+    uses = {d.name: {*d.sources, *filter(None, (d.within, d.minus))} for d in derived}
+    try:
+        TopologicalSorter(uses).prepare()
+    except CycleError as error:
+        path = " <- ".join(error.args[1])
+        raise ValueError(f"derived structures need each other in a circle: {path}") from None
+    return derived
+
+
+class StructureKeys(Section):
+    """Names and shapes of structures."""
+
+    names: ExistingFile | None = Field(
+        None, description="YAML that maps ROI names (exact or regular expression) to standard names"
+    )
+    derived: Annotated[tuple[Derived, ...], AfterValidator(_derivable)] = Field(
+        (),
+        description="structures made from others, each with name, operation (union, intersection, "
+        "subtract, xor), sources, and on request margin_mm (one number or left, right, anterior, "
+        "posterior, superior, inferior), within, minus",
+        examples=[
+            "- {name: PTV_eval, operation: intersection, sources: [PTV, BODY], margin_mm: -3}"
+        ],
+    )
+    end_caps: Literal["half-slice", "none", "adaptive"] = Field(
+        "half-slice",
+        description="how far a structure reaches beyond its end contours: half a slice, not at "
+        "all, or by the trend of its last cross-sections",
+    )
+    between_planes: Literal["interpolate", "slab"] = Field(
+        "interpolate",
+        description="shape between contour planes; slab repeats each contour over its slice, as "
+        "some planning systems do",
+    )
+    voxelise: Literal["coverage", "centre"] = Field(
+        "coverage",
+        description="a voxel belongs to a label when at least half of it is covered, or when its "
+        "centre is inside",
+    )
+
+
+class SegmentationModel(Section):
+    """One model to run."""
+
+    task: Text | None = Field(None, description="a TotalSegmentator task, such as total")
+    folder: ExistingPath | None = Field(None, description="or an nnU-Net v2 model folder")
+    fast: bool = Field(False, description="TotalSegmentator's 3 mm model")
+    roi_subset: Names = Field((), description="only these classes")
+    device: Device = Field("cpu", description="cpu, gpu, gpu:N or mps")
+    requires_region: Names = Field((), description="body regions that the image must show")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> SegmentationModel:
+        if (self.task is None) == (self.folder is None):
+            raise ValueError("a model needs either task or folder")
+        return self
+
+
+class SegmentationKeys(Section):
+    """Automatic contours."""
+
+    python: ExistingFile | None = Field(
+        None,
+        description="interpreter that has TotalSegmentator; null: the one that runs RT Pipeline",
+    )
+    models: tuple[SegmentationModel, ...] = Field(
+        (),
+        description="models to run, each with task or folder, and on request fast, roi_subset, "
+        "device (cpu, gpu, gpu:N, mps), requires_region",
+        examples=["- {task: total, device: gpu}"],
+    )
+    timeout_s: PositiveFloat = Field(7200.0, description="seconds for one model on one image")
+
+
+class Uncertainty(Section):
+    """Bands around DVH metrics."""
+
+    enabled: bool = Field(False, description="add columns <metric>_low and <metric>_high")
+    systematic_mm: Annotated[float, Field(ge=0)] = Field(
+        3.0, description="mm, size of the set-up shifts (one standard deviation for monte-carlo)"
+    )
+    random_mm: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="mm, standard deviation of the daily shifts; blurs the dose"
+    )
+    method: Literal["6-shifts", "14-shifts", "monte-carlo"] = Field(
+        "6-shifts", description="shifts along the axes, also along the diagonals, or random ones"
+    )
+    seed: Annotated[int, Field(ge=0)] = Field(1, description="of the random shifts")
+
+
+class DvhKeys(Section):
+    """Dose-volume histograms and their metrics."""
+
+    dose_levels_gy: Levels = Field(
+        tuple(float(level) for level in range(5, 75, 5)),
+        description="Gy; columns V<x>Gy_% and V<x>Gy_cc",
+    )
+    dose_levels_percent: Levels = Field(
+        (90.0, 95.0, 98.0, 100.0, 105.0, 107.0, 110.0),
+        description="% of the prescription; columns V<x>%_% and V<x>%_cc",
+    )
+    metrics: Annotated[tuple[Metric, ...], AfterValidator(unique)] = Field(
+        (),
+        description="further metrics by AAPM TG-263 with the unit of the result in brackets: "
+        "D<n>%[Gy], D<n>cc[Gy], V<n>Gy[% or cc], V<n>%[% or cc]; DC and CV for the cold side",
+        examples=['["D0.5cc[Gy]", "V35Gy[%]", "CV12Gy[cc]"]'],
+    )
+    geud_a: Mapping[Text, NonZero] = Field(
+        {},
+        description="exponent a of the generalised equivalent uniform dose by structure; "
+        "gEUD_Gy is empty for every structure that is not named here",
+        examples=["{Rectum: 8, PTV: -10}"],
+    )
+    goals: ExistingFile | None = Field(None, description="YAML with clinical goals")
+    uncertainty: Uncertainty = Field(
+        Uncertainty(), description="spread of the metrics by set-up errors"
+    )
+    crosscheck: Annotated[
+        tuple[Literal["dicompyler", "plastimatch"], ...],
+        AfterValidator(unique),
+    ] = Field((), description="recompute with these programs and show the differences")
+    units: Literal["Gy", "cGy"] = Field("Gy", description="unit of dose in reports; tables hold Gy")
+
+
+class RobustnessKeys(Section):
+    """How much features change under perturbation."""
+
+    enabled: bool = Field(False, description="perturb image and contours, report ICC, CoV and QCD")
+    seed: Annotated[int, Field(ge=0)] = Field(1, description="of the perturbations")
+
+
+class RadiomicsKeys(Section):
+    """Image features."""
+
+    enabled: bool = Field(False, description="extract features")
+    params: ExistingFile | None = Field(
+        None, description="pyradiomics parameter file; null: the preset of the image's modality"
+    )
+    rois: Names = Field((), description="only these structures; empty: all")
+    skip: Names = Field((), description="but not these")
+    min_voxels: PositiveInt = Field(
+        64, description="voxels; a smaller structure is a row with the reason and no features"
+    )
+    timeout_s: PositiveFloat = Field(600.0, description="seconds for one structure")
+    robustness: RobustnessKeys = Field(RobustnessKeys(), description="robustness of the features")
+
+
+class QualityKeys(Section):
+    """Quality control."""
+
+    skip: Names = Field(
+        (), description="ids of checks that are not run; reports list them as skipped"
+    )
+
+
+class RunKeys(Section):
+    """How work is carried out; changes no result."""
+
+    jobs: PositiveInt | None = Field(None, description="stages at a time; null: one per core")
+    memory_gb: PositiveFloat | None = Field(
+        None, description="GB for all stages together; null: what the machine has"
+    )
+    timeout_s: PositiveFloat = Field(3600.0, description="seconds for one stage of one course")
+
+
+def _not_yet(value: object) -> object:
+    if value is not None:
+        raise ValueError("this version cannot pseudonymise its output; leave it null")
+    return value
+
+
+class OutputKeys(Section):
+    """What is written besides the Parquet tables."""
+
+    xlsx: bool = Field(True, description="results/results.xlsx")
+    csv: bool = Field(
+        False, description="every table as CSV too (failures and codebook always have one)"
+    )
+    rtstruct: bool = Field(True, description="derived and automatic structures as RTSTRUCT")
+    seg: bool = Field(False, description="also as DICOM SEG")
+    pseudonymise: Annotated[None, BeforeValidator(_not_yet)] = Field(
+        None, description="not possible yet: tables and DICOM keep the identifiers of the input"
+    )
+
+
+class Config(Section):
+    """The whole configuration; frozen, with a default for every key."""
+
+    merge: Literal["frame-of-reference-or-ct-study", "frame-of-reference", "ct-study", "plan"] = (
+        Field(
+            "frame-of-reference-or-ct-study",
+            description="which plans of a patient form one course: those that share a frame of "
+            "reference or a CT study, only the one, only the other, or each plan for itself",
+        )
+    )
+    max_days_between_plans: PositiveInt | None = Field(
+        None, description="days; plans that lie further apart are different courses; null: no limit"
+    )
+    accumulate: tuple[Accumulation, ...] = Field(
+        (),
+        description="courses of one patient whose doses are added",
+        examples=["- {patient: P1, courses: [2021-05_Lung, 2024-02_Lung]}"],
+    )
+    dose: DoseKeys = Field(DoseKeys(), description="the dose of a course")
+    prescription: PrescriptionKeys = Field(PrescriptionKeys(), description="prescribed doses")
+    structures: StructureKeys = Field(StructureKeys(), description="structures")
+    segmentation: SegmentationKeys = Field(SegmentationKeys(), description="automatic contours")
+    dvh: DvhKeys = Field(DvhKeys(), description="dose-volume histograms")
+    radiomics: RadiomicsKeys = Field(RadiomicsKeys(), description="image features")
+    quality: QualityKeys = Field(QualityKeys(), description="quality control")
+    run: RunKeys = Field(RunKeys(), description="how the work is done; changes no result")
+    output: OutputKeys = Field(OutputKeys(), description="files besides the Parquet tables")
+
+    def section_hash(self, *sections: str) -> str:
+        """SHA-256 (hex) of the named parts, `dvh` or a single key as `structures.end_caps`.
+
+        A file that a key names counts by its content, not by its path. Raises `KeyError` for a name
+        that is no part of the configuration, `ConfigError` for a file that cannot be read.
+        """
+        parts = {name: _hashable(self._part(name)) for name in sorted(set(sections))}
+        text = json.dumps(parts, sort_keys=True, ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def to_yaml(self) -> str:
+        """This configuration as a commented file that reads back as the same."""
+        from .writing import to_yaml
+
+        return to_yaml(self)
+
+    def _part(self, name: str) -> object:
+        part: object = self
+        for key in name.split("."):
+            if not isinstance(part, Section) or key not in type(part).model_fields:
+                raise KeyError(name)
+            part = getattr(part, key)
+        return part
+
+
+def _hashable(value: object) -> object:
+    if isinstance(value, Section):
+        return {key: _hashable(getattr(value, key)) for key in type(value).model_fields}
+    if isinstance(value, Mapping):
+        return {key: _hashable(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_hashable(item) for item in value]
+    if isinstance(value, Path) and not value.is_dir():
+        try:
+            return hashlib.sha256(value.read_bytes()).hexdigest()
+        except OSError as error:
+            raise ConfigError(f"{value} cannot be read: {error.strerror or error}") from error
+    return str(value) if isinstance(value, Path) else value
