@@ -92,6 +92,9 @@ class PlanFacts:
     def from_summary(cls, uid: str, summary: Mapping[str, object]) -> PlanFacts:
         """Facts of an RTPLAN from its header summary."""
         delivery = {b["number"]: b for b in _items(summary, "beams")}
+        numbers = {
+            _text(r, "uid"): _number(r.get("number")) for r in _items(summary, "dose_references")
+        }
         return cls(
             uid=uid,
             label=_text(summary, "label"),
@@ -102,7 +105,7 @@ class PlanFacts:
                 (_text(r, "uid"), _text(r, "relationship").upper())
                 for r in _items(summary, "related_plans")
             ),
-            groups=tuple(_group(g, delivery) for g in _items(summary, "fraction_groups")),
+            groups=tuple(_group(g, delivery, numbers) for g in _items(summary, "fraction_groups")),
             references=tuple(_reference(r) for r in _items(summary, "dose_references")),
             structure_set_uids=_texts(summary, "structure_set_uids"),
             ion=bool(summary.get("ion")),
@@ -168,6 +171,7 @@ class DoseCandidate:
     parts: tuple[PartReference, ...] = ()
     frame_uid: str = ""
     content: str = ""
+    has_values: bool = True
 
     @classmethod
     def from_summary(
@@ -191,6 +195,7 @@ class DoseCandidate:
             ),
             frame_uid=frame_uid,
             content=content,
+            has_values=bool(summary.get("has_pixels", True)),
         )
 
 
@@ -223,7 +228,7 @@ def deliveries_from_summary(summary: Mapping[str, object]) -> tuple[BeamDelivery
             group,
         )
         for plan_uid in _texts(summary, "plan_uids")
-        for beam in _items(summary, "beams")
+        for beam in (*_items(summary, "beams"), *_items(summary, "brachy"))
         if _number(beam.get("number")) is not None
     )
 
@@ -257,7 +262,9 @@ def dose_in_name(name: str) -> float | None:
 
 
 def _group(
-    item: Mapping[str, object], delivery: Mapping[object, Mapping[str, object]]
+    item: Mapping[str, object],
+    delivery: Mapping[object, Mapping[str, object]],
+    reference_numbers: Mapping[str, int | None],
 ) -> FractionGroup:
     def parts(key: str) -> tuple[BeamFacts, ...]:
         return tuple(
@@ -272,12 +279,15 @@ def _group(
             if _number(b.get("number")) is not None
         )
 
+    # The group names its dose references (300C,0050), or each beam does (300A,0083).
+    by_beam = (reference_numbers.get(_text(b, "dose_reference_uid")) for b in _items(item, "beams"))
+    served = _numbers(item.get("dose_references")) or tuple({n for n in by_beam if n is not None})
     return FractionGroup(
         number=_number(item.get("number")) or 0,
         fractions=_number(item.get("fractions")),
         beams=parts("beams"),
         brachy=parts("brachy"),
-        dose_references=_numbers(item.get("dose_references")),
+        dose_references=served,
     )
 
 

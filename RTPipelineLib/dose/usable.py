@@ -62,6 +62,8 @@ def usable_doses(
 
 def _unusable(dose: DoseCandidate, choices: Choices) -> str:
     """Why a dose cannot be used; empty when it can."""
+    if not dose.has_values:
+        return "it has no dose values (perhaps DVHs only)"
     if dose.dose_type == "ERROR":
         return "DoseType ERROR is a difference of doses, not a dose"
     if dose.dose_type not in ("PHYSICAL", "EFFECTIVE"):
