@@ -1,0 +1,468 @@
+"""The header of a DICOM file from its first bytes, without pixels and mostly without pydicom.
+
+`scan_header` walks the data elements of explicit and implicit little endian files itself (PS3.5
+chapter 7), because an index reads a hundred thousand of them. What it cannot surely parse (big
+endian, deflated, odd VRs) goes to pydicom; both ways end in the same decoding. It also notices
+cheaply that a file is cut off.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+import warnings
+from collections.abc import Callable, MutableSequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Literal
+
+if TYPE_CHECKING:
+    from pydicom import FileDataset
+
+FIRST_BYTES = 16384
+UNDEFINED = 0xFFFFFFFF
+MAX_DEPTH = 32  # of nested sequences; real files have fewer than ten
+
+# Left to pydicom: the deflated syntaxes and big endian.
+_DEFLATED = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95"})
+_NOT_WALKED = _DEFLATED | {"1.2.840.10008.1.2.2"}
+
+_SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
+_LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+
+_EXPLICIT = struct.Struct("<HH2sH").unpack_from
+_IMPLICIT = struct.Struct("<HHI").unpack_from
+_LENGTH = struct.Struct("<I").unpack_from
+
+_PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
+_CONTOURS = 0x30060039  # ROI Contour Sequence, nearly all of an RTSTRUCT's bytes
+_CHARACTER_SET = 0x00080005
+_END_OF_SEQUENCE = b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
+
+# Text whose characters follow (0008,0005); every other field is ASCII by its VR.
+_TEXT = {0x0008103E: "series_description", 0x00100010: "patient_name", 0x00100020: "patient_id"}
+_PLAIN = {
+    0x00020002: "meta_class_uid",
+    0x00020003: "meta_sop_uid",
+    0x00020010: "transfer_syntax",
+    0x00080008: "image_type",
+    0x00080016: "sop_class_uid",
+    0x00080018: "sop_uid",
+    0x00080020: "study_date",
+    0x00080021: "series_date",
+    0x00080031: "series_time",
+    0x00080060: "modality",
+    0x0020000D: "study_uid",
+    0x0020000E: "series_uid",
+    0x00200011: "series_number",
+    0x00200013: "instance_number",
+    0x00200032: "position",
+    0x00200037: "orientation",
+    0x00200052: "frame_uid",
+    0x00280008: "frames",
+    0x00280030: "pixel_spacing",
+}
+_NUMBERS = {0x00280010: "rows", 0x00280011: "columns"}
+_WANTED = frozenset({*_TEXT, *_PLAIN, *_NUMBERS, *_PIXEL_TAGS, _CHARACTER_SET, _CONTOURS})
+
+# An extension by which people recognise DICOM: such a file that is none is an error, not a find.
+DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".dic", ".ima"})
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the index needs of one file; text without padding, "" or 0 when missing or empty.
+
+    Values of several parts keep DICOM's backslashes (`position` is `-1\\2.5\\3`). `patient_name`
+    is here to recognise it in other texts and is never stored. `contours` is where the ROI Contour
+    Sequence begins and ends in the file.
+    """
+
+    sop_class_uid: str = ""
+    sop_uid: str = ""
+    meta_class_uid: str = ""
+    meta_sop_uid: str = ""
+    transfer_syntax: str = ""
+    modality: str = ""
+    patient_id: str = ""
+    patient_name: str = ""
+    study_uid: str = ""
+    series_uid: str = ""
+    frame_uid: str = ""
+    study_date: str = ""
+    series_date: str = ""
+    series_time: str = ""
+    series_number: str = ""
+    series_description: str = ""
+    image_type: str = ""
+    instance_number: str = ""
+    position: str = ""
+    orientation: str = ""
+    pixel_spacing: str = ""
+    frames: str = ""
+    rows: int = 0
+    columns: int = 0
+    has_pixels: bool = False
+    contours: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a file has no usable header; `damaged` tells a broken DICOM file from any other file."""
+
+    reason: str
+    damaged: bool
+
+
+class _Odd(Exception):
+    """The bytes are not what the plain walk understands: pydicom decides."""
+
+
+class _CutOff(Exception):
+    """The file ends before its data do; the text says where."""
+
+
+def scan_header(path: str | Path) -> Header | Refusal:
+    """Reads one file's header without its pixels.
+
+    Raises OSError when the file cannot be opened or read; everything else that is wrong with it is
+    a `Refusal`.
+    """
+    with open(path, "rb", buffering=0) as file:
+        first = file.read(FIRST_BYTES)
+        size = len(first) if len(first) < FIRST_BYTES else os.fstat(file.fileno()).st_size
+        if not _begins_like_dicom(first, size):
+            return _not_dicom(path, size)
+
+        def read(offset: int, count: int) -> bytes:
+            file.seek(offset)
+            return file.read(count)
+
+        try:
+            values, start, explicit = _file_meta(first)
+            walk = _walk(first, read, size, start, explicit, values)
+            if walk.pixels is not None:
+                _check_pixels(read, size, *walk.pixels)
+        except _CutOff as cut:
+            return Refusal(f"the file ends {cut}; copy it again", True)
+        except (_Odd, struct.error):
+            return _scan_with_pydicom(path, size)
+    return _named_or_refused(
+        _decode(values, "little", walk.pixels is not None, walk.contours), first, path
+    )
+
+
+def content_digest(path: str | Path) -> str:
+    """SHA-256 of the data set: everything after the file meta information, which changes with
+    every program that passes an object on. Raises OSError."""
+    with open(path, "rb") as file:
+        try:
+            start = _file_meta(file.read(FIRST_BYTES))[1]
+        except (_Odd, struct.error):
+            start = 0
+        file.seek(start)
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def readable_size(n_bytes: int) -> str:
+    """`120 kB`, `4.3 MB`: for messages."""
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if n_bytes >= factor:
+            return f"{n_bytes / factor:.3g} {unit}"
+    return f"{n_bytes} bytes"
+
+
+def _begins_like_dicom(first: bytes, size: int) -> bool:
+    """The DICM prefix, or (files without preamble) a sane first element of group 0002 or 0008."""
+    if first[128:132] == b"DICM":
+        return True
+    if len(first) < 8:
+        return False
+    for order in "<>":
+        group, element, vr, length = struct.unpack_from(f"{order}HH2sH", first)
+        if group in (0x0002, 0x0008) and element <= 0x0070:
+            if vr in _SHORT_VRS or vr in _LONG_VRS:
+                return length <= size
+            if order == "<":  # no implicit big endian exists
+                return _LENGTH(first, 4)[0] <= min(size, 1024)
+    return False
+
+
+def _not_dicom(path: str | Path, size: int) -> Refusal:
+    named = os.path.splitext(path)[1].lower() in DICOM_SUFFIXES  # noqa: PTH122 - once per file
+    if size == 0:
+        return Refusal("the file is empty" + ("; copy it again" if named else ""), named)
+    if named:
+        return Refusal("named like DICOM, but its content is not; copy it again", True)
+    return Refusal("not a DICOM file", False)
+
+
+def _named_or_refused(header: Header, first: bytes, path: str | Path) -> Header | Refusal:
+    """Without the DICM prefix only a file that says what it is counts as DICOM."""
+    if header.sop_class_uid or header.modality or header.meta_class_uid:
+        return header
+    if first[128:132] == b"DICM":
+        return Refusal("its header does not say what it is", True)
+    return _not_dicom(path, len(first))
+
+
+def _file_meta(first: bytes) -> tuple[dict[int, bytes], int, bool]:
+    """Wanted elements of group 0002, where the data set begins, and whether it is explicit VR."""
+    pos = 132 if first[128:132] == b"DICM" else 0
+    values: dict[int, bytes] = {}
+    while pos + 8 <= len(first):
+        group, element, vr, length = _EXPLICIT(first, pos)
+        if group != 0x0002:
+            break
+        value = pos + 8
+        if vr in _LONG_VRS:
+            value, length = pos + 12, _LENGTH(first, pos + 8)[0]
+        elif vr not in _SHORT_VRS:
+            raise _Odd
+        pos = value + length
+        if (tag := group << 16 | element) in _WANTED:
+            values[tag] = first[value:pos]
+    if pos > len(first):
+        raise _CutOff("in the middle of its header") if len(first) < FIRST_BYTES else _Odd
+    syntax = values.get(0x00020010, b"").decode("latin-1").strip("\0 ")
+    if syntax in _NOT_WALKED or first[pos : pos + 1] == b"\0":  # 00 08 ..: big endian
+        raise _Odd
+    return values, pos, _letters(first, pos)
+
+
+def _letters(data: bytes, pos: int) -> bool:
+    """Explicit VR, whatever the transfer syntax says: two capitals follow the tag. As a length
+    they would be over 16 kB, which no first element of a data set or item has."""
+    vr = data[pos + 4 : pos + 6]
+    return len(vr) == 2 and 0x40 < vr[0] < 0x5B and 0x40 < vr[1] < 0x5B
+
+
+@dataclass(slots=True)
+class _Walk:
+    pixels: tuple[int, int] | None = None  # where the value begins, its stated length
+    contours: tuple[int, int] | None = None
+
+
+def _walk(
+    first: bytes,
+    read: Callable[[int, int], bytes],
+    size: int,
+    start: int,
+    explicit: bool,
+    values: dict[int, bytes],
+) -> _Walk:
+    """Walks the top-level elements up to the pixel data or the end and puts the wanted ones into
+    `values`. Long values are jumped over; `data` is a window on the file that begins at `base`."""
+    walk = _Walk()
+    base, pos, data, window = 0, start, first, FIRST_BYTES
+    if start >= size:
+        raise _CutOff("before its data set")
+    while base + pos < size:
+        try:
+            while True:
+                if explicit:
+                    group, element, vr, length = _EXPLICIT(data, pos)
+                    if vr in _SHORT_VRS:
+                        value = pos + 8
+                    elif vr in _LONG_VRS:
+                        value, length = pos + 12, _LENGTH(data, pos + 8)[0]
+                    else:
+                        raise _Odd
+                else:
+                    group, element, length = _IMPLICIT(data, pos)
+                    value = pos + 8
+                tag = group << 16 | element
+                if tag in _PIXEL_TAGS:
+                    walk.pixels = base + value, length
+                    return walk
+                if length == UNDEFINED:
+                    end = _skip_items(data, value, explicit, 0)
+                else:
+                    end = value + length
+                if tag in _WANTED:
+                    if tag == _CONTOURS:
+                        walk.contours = base + pos, base + end
+                    elif end > len(data) or length == UNDEFINED:
+                        raise struct.error  # its bytes are not all in the window
+                    else:
+                        values[tag] = data[value:end]
+                elif group == 0xFFFE:
+                    raise _Odd
+                pos = end
+        except struct.error:
+            at = base + pos
+            if at >= size:
+                break
+            if base + len(data) >= size:
+                if not data[pos:].strip(b"\0 "):  # padding
+                    break
+                raise _CutOff("in the middle of its header") from None
+            if pos == 0:  # one element needs more than the window
+                window *= 16
+            base, pos, data = at, 0, read(at, window)
+    if base + pos > size:
+        raise _CutOff("in the middle of its header")
+    return walk
+
+
+def _skip_items(data: bytes, pos: int, explicit: bool, depth: int) -> int:
+    """The position after a sequence (or fragments) of undefined length, PS3.5 7.5.2.
+
+    Raises struct.error when it goes on beyond `data`.
+    """
+    if depth > MAX_DEPTH:
+        raise _Odd
+    while True:
+        group, element, length = _IMPLICIT(data, pos)
+        pos += 8
+        if group != 0xFFFE:
+            raise _Odd
+        if element == 0xE0DD:
+            return pos
+        if element != 0xE000:
+            raise _Odd
+        if length != UNDEFINED:
+            pos += length
+        else:
+            # A UN sequence in an explicit file holds implicit items (PS3.5 6.2.2).
+            pos = _skip_elements(data, pos, explicit and _letters(data, pos), depth)
+
+
+def _skip_elements(data: bytes, pos: int, explicit: bool, depth: int) -> int:
+    """The position after the elements of an item of undefined length and its delimiter."""
+    while True:
+        group, _, length = _IMPLICIT(data, pos)
+        if group == 0xFFFE:
+            if length:
+                raise _Odd
+            return pos + 8
+        value = pos + 8
+        if explicit:
+            vr = data[pos + 4 : pos + 6]
+            if vr in _SHORT_VRS:
+                length >>= 16
+            elif vr in _LONG_VRS:
+                value, length = pos + 12, _LENGTH(data, pos + 8)[0]
+            else:
+                raise _Odd
+        if length == UNDEFINED:
+            pos = _skip_items(data, value, explicit, depth + 1)
+        else:
+            pos = value + length
+
+
+def _check_pixels(read: Callable[[int, int], bytes], size: int, value: int, length: int) -> None:
+    """Raises _CutOff when the file is too short for its pixel data."""
+    if length != UNDEFINED:
+        if value + length > size:
+            have = readable_size(max(0, size - value))
+            raise _CutOff(f"after {have} of {readable_size(length)} pixel data")
+        return
+    if read(size - 8, 8) == _END_OF_SEQUENCE:
+        return
+    pos = value
+    while len(item := read(pos, 8)) == 8:
+        _, element, fragment = _IMPLICIT(item)
+        if element == 0xE0DD:
+            return
+        pos += 8 + fragment
+    raise _CutOff("in the middle of its compressed pixel data")
+
+
+def _decode(
+    values: dict[int, bytes],
+    order: Literal["little", "big"],
+    has_pixels: bool,
+    contours: tuple[int, int] | None,
+) -> Header:
+    fields: dict[str, str | int] = {}
+    for tag, raw in values.items():
+        if tag in _PLAIN:
+            fields[_PLAIN[tag]] = raw.decode("latin-1").strip(" \0")
+        elif tag in _TEXT:
+            fields[_TEXT[tag]] = _text(raw, values.get(_CHARACTER_SET, b""))
+        elif tag in _NUMBERS and len(raw) == 2:
+            fields[_NUMBERS[tag]] = int.from_bytes(raw, order)
+    return Header(**fields, has_pixels=has_pixels, contours=contours)
+
+
+def _text(raw: bytes, character_set: bytes) -> str:
+    if raw.isascii() and b"\x1b" not in raw:
+        text = raw.decode("ascii")
+    else:
+        from pydicom.charset import convert_encodings, decode_bytes
+
+        terms = [term.strip() for term in character_set.decode("latin-1").strip("\0 ").split("\\")]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # These four characters reset the escape sequences (PS3.5 6.1.2.5.3).
+            text = decode_bytes(raw, convert_encodings(terms), {0x0D, 0x0A, 0x09, 0x0C})
+    if "\\" not in text:
+        return text.strip(" \0")
+    return "\\".join(part.strip(" \0") for part in text.split("\\"))
+
+
+def _scan_with_pydicom(path: str | Path, size: int) -> Header | Refusal:
+    import pydicom
+
+    try:
+        with warnings.catch_warnings(), open(path, "rb") as file:
+            warnings.simplefilter("ignore")
+            dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True)
+            at = file.tell()
+            tail = file.read(12)
+            header = _from_dataset(dataset, at, tail, size)
+            if header.has_pixels and tail:
+                _check_pixels_at(file, dataset, at, tail, size)
+    except _CutOff as cut:
+        return Refusal(f"the file ends {cut}; copy it again", True)
+    except Exception as error:  # a parser on hostile bytes: whatever it raises, the file is broken
+        return Refusal(f"its header cannot be read ({error or type(error).__name__})", True)
+    if header.sop_class_uid or header.modality or header.meta_class_uid:
+        return header
+    return Refusal("its header does not say what it is", True)
+
+
+def _from_dataset(dataset: FileDataset, at: int, tail: bytes, size: int) -> Header:
+    """The same header from what pydicom read up to `at`, where the bytes `tail` begin."""
+    values: dict[int, bytes] = {}
+    for tag in _WANTED - _PIXEL_TAGS - {_CONTOURS}:
+        source = dataset.file_meta if tag >> 16 == 0x0002 else dataset
+        if tag in source:
+            values[tag] = _raw_value(source.get_item(tag).value)
+    little = dataset.original_encoding[1]
+    deflated = str(dataset.file_meta.get("TransferSyntaxUID", "")) in _DEFLATED
+    if not deflated:  # else the positions are not the file's, and zlib has checked the end
+        for element in dataset.values():
+            length = getattr(element, "length", 0)
+            if length != UNDEFINED and length > size - getattr(element, "value_tell", 0):
+                raise _CutOff("in the middle of its header")
+    has_pixels = deflated or len(tail) >= 8
+    return _decode(values, "little" if little else "big", has_pixels, None)
+
+
+def _raw_value(value: object) -> bytes:
+    """pydicom keeps bytes until somebody asks, except where it had to ask itself."""
+    if value is None:
+        return b""
+    if isinstance(value, bytes):
+        return value
+    parts = value if isinstance(value, MutableSequence) else [value]
+    return "\\".join(str(part) for part in parts).encode("latin-1", "replace")
+
+
+def _check_pixels_at(file: BinaryIO, dataset: FileDataset, at: int, tail: bytes, size: int) -> None:
+    """`_check_pixels` for the element header `tail` at position `at`."""
+    implicit, little = dataset.original_encoding
+    order = "little" if little else "big"
+    if implicit or tail[4:6] in _SHORT_VRS:
+        value, length = at + 8, int.from_bytes(tail[4:8] if implicit else tail[6:8], order)
+    else:
+        value, length = at + 12, int.from_bytes(tail[8:12], order)
+
+    def read(offset: int, count: int) -> bytes:
+        file.seek(offset)
+        return file.read(count)
+
+    _check_pixels(read, size, value, length)
