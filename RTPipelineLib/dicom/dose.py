@@ -18,8 +18,9 @@ from pydicom.dataset import Dataset
 from ..errors import DicomError, DoseRefused, GeometryError
 from ..geometry import Grid
 from ..model import Dose
-from .dataset import PARSE_ERRORS, Header, read_dataset
+from .dataset import Header, read_dataset
 from .headers import RTDOSE, kind_of, summarise
+from .pixels import read_frames
 
 # DICOM decimal strings carry 1e-3 mm or better; semantics section 2 takes the same for absolute z.
 _OFFSET_TOLERANCE_MM = 1e-3
@@ -71,7 +72,7 @@ def read_dose(path: str | Path, *, normalisation_gy: float | None = None) -> Dos
             "is needed; export the dose again",
             path,
         )
-    array = _read_frames(ds, summary, order, scaling * factor, path)
+    array = _read_gy(ds, grid, order, scaling * factor, path)
     if summary["pixel_representation"] == 1:
         header.flag("signed-dose")
         if array.min() < 0:
@@ -215,52 +216,14 @@ def _flag_geometry(summary: Mapping, grid: Grid, order: np.ndarray, header: Head
 # -- pixels ---------------------------------------------------------------------------------------
 
 
-def _read_frames(
-    ds: Dataset, summary: Mapping, order: np.ndarray, gy_per_value: float, path: str | Path
+def _read_gy(
+    ds: Dataset, grid: Grid, order: np.ndarray, gy_per_value: float, path: str | Path
 ) -> np.ndarray:
     """float32 `[k, j, i]` in Gy, frames in the given order; one copy beside the stored bytes."""
-    bits = summary["bits"]
-    if bits not in (16, 32) or (Header(ds).integer("SamplesPerPixel") or 1) != 1:
-        raise DicomError(f"a dose has 16 or 32 bits a value, found {bits or 'none'}", path)
-    syntax = getattr(getattr(ds, "file_meta", None), "TransferSyntaxUID", None)
-    if "PixelData" not in ds:
-        raise DicomError("has no pixel data, or they are cut off; export or copy it again", path)
-    if syntax is not None and syntax.is_encapsulated:
-        frames = _decompress(ds, path)
-    else:
-        frames = _stored_frames(ds, summary, path)
-    shape = (order.size, summary["rows"], summary["columns"])
-    frames = frames.reshape(shape) if frames.size == math.prod(shape) else None
-    if frames is None:
-        raise DicomError(f"its pixel data do not fit {shape} voxels; export it again", path)
-    dose = np.empty(shape, dtype=np.float32)
+    if Header(ds).integer("BitsAllocated") not in (16, 32):
+        raise DicomError("a dose has 16 or 32 bits a value (Bits Allocated)", path)
+    frames = read_frames(ds, path)
+    dose = np.empty(grid.shape, dtype=np.float32)
     for k, frame in enumerate(order):  # in float64, rounded once: 32-bit values exceed float32
         np.multiply(frames[frame], gy_per_value, out=dose[k], casting="same_kind")
     return dose
-
-
-def _stored_frames(ds: Dataset, summary: Mapping, path: str | Path) -> np.ndarray:
-    element = ds.get_item("PixelData")
-    kind = "i" if summary["pixel_representation"] == 1 else "u"
-    order = "<" if getattr(element, "is_little_endian", True) else ">"
-    frames = summary["frames"] or 1
-    count = frames * summary["rows"] * summary["columns"]
-    expected, found = count * summary["bits"] // 8, len(element.value or b"")
-    if found < expected or found > expected + expected % 2:
-        raise DicomError(
-            f"has {found} bytes of pixel data, {frames} frames of {summary['rows']} x "
-            f"{summary['columns']} at {summary['bits']} bits need {expected}; copy it again",
-            path,
-        )
-    dtype = np.dtype(f"{order}{kind}{summary['bits'] // 8}")
-    return np.frombuffer(element.value, dtype=dtype, count=count)
-
-
-def _decompress(ds: Dataset, path: str | Path) -> np.ndarray:
-    try:
-        return ds.pixel_array
-    except (*PARSE_ERRORS, RuntimeError) as error:
-        raise DicomError(
-            f"its {ds.file_meta.TransferSyntaxUID.name} pixel data cannot be decoded ({error})",
-            path,
-        ) from error
