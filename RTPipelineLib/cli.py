@@ -1,7 +1,7 @@
 """The command line: parses, shows errors as one sentence, and ends with the agreed exit status.
 
-0 all done · 1 a bug · 2 bad arguments or configuration, nothing done · 3 finished, but something failed
-· 130 interrupted. Messages go to stderr, data to stdout or files.
+0 all done · 1 a bug · 2 bad arguments or configuration, nothing done · 3 finished, but something
+failed · 130 interrupted. Messages go to stderr, data to stdout or files.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def _fail(error: object, status: int) -> int:
     return status
 
 
-def _module(name: str):  # noqa: ANN202 - a command module
+def _module(name: str):
     return import_module(f"{__package__}.commands.{name}")
 
 

@@ -1,4 +1,5 @@
-"""A course: the connected plans, doses, structure sets and images of one patient, as a folder of facts.
+"""A course: the connected plans, doses, structure sets and images of one patient, as a folder of
+facts.
 
 `linking.py` makes courses out of an index; this module holds what a course is, reads and writes its
 `course.json`, and opens a course folder for people (`open_course`).
@@ -39,7 +40,8 @@ class Flag:
 
 @dataclass(frozen=True)
 class Link:
-    """One object refers to another; `how` is `referenced`, `frame-of-reference`, `study` or `user`."""
+    """One object refers to another; `how` is `referenced`, `frame-of-reference`, `study` or
+    `user`."""
 
     source: str
     target: str
@@ -65,8 +67,8 @@ class ImageEntry:
 
 @dataclass(frozen=True)
 class ObjectEntry:
-    """One RT object of a course (`kind`: rtplan, rtdose, rtstruct, record, reg, seg); `summary` holds
-    the parsed header as `dicom.headers` gives it."""
+    """One RT object of a course (`kind`: rtplan, rtdose, rtstruct, record, reg, seg); `summary`
+    holds the parsed header as `dicom.headers` gives it."""
 
     kind: str
     sop_uid: str
@@ -166,7 +168,8 @@ class Course:
 def read_course(folder: Path) -> Course:
     """The course whose facts lie in `folder`.
 
-    Raises `DataError`, naming the file, when `course.json` is missing, damaged or of another schema.
+    Raises `DataError`, naming the file, when `course.json` is missing, damaged or of another
+    schema.
     """
     path = folder / COURSE_FILE
     try:

@@ -56,8 +56,8 @@ UNRELATED = {"VERIFIED_PLAN"}
 
 @dataclass(frozen=True)
 class Corrections:
-    """What a person decided about links: for an object's UID the UIDs that it belongs to (they replace
-    its own references of that kind), and image series that are planning images."""
+    """What a person decided about links: for an object's UID the UIDs that it belongs to (they
+    replace its own references of that kind), and image series that are planning images."""
 
     links: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     planning_images: frozenset[str] = frozenset()
@@ -95,7 +95,8 @@ def link_courses(
 
 
 def course_date(course: Course) -> str:
-    """The date a course is called by: of its first plan, else of its RT objects, else of its images."""
+    """The date a course is called by: of its first plan, else of its RT objects, else of its
+    images."""
     plans = [str(p.summary.get("date") or "") for p in course.of_kind("rtplan")]
     objects = [str(o.summary.get("date") or o.study_date) for o in course.objects]
     images = [image.study_date for image in course.images]
@@ -219,7 +220,8 @@ class _Graph:
     # -- what belongs together --------------------------------------------------------------------
 
     def merged(self, merge: str) -> list[set[str]]:
-        """Connected groups of UIDs under the merge rule; registrations join the groups of their frames."""
+        """Connected groups of UIDs under the merge rule; registrations join the groups of their
+        frames."""
         sets = _DisjointSets([u for u in [*self.objects, *self.series] if self._kind(u) != "reg"])
         for links in self.links.values():
             for link in links:
@@ -251,8 +253,8 @@ class _Graph:
             groups.append({uid})
 
     def split(self, group: set[str], max_days: int | None) -> list[set[str]]:
-        """One group per plan (`max_days` None), or per run of plans at most `max_days` apart. Objects
-        that several plans share (a structure set, its images) are in each of the groups."""
+        """One group per plan (`max_days` None), or per run of plans at most `max_days` apart.
+        Objects that several plans share (a structure set, its images) are in each of the groups."""
         plans = sorted(
             (u for u in group if self._kind(u) == "rtplan"),
             key=lambda u: (str(self.objects[u].summary.get("date") or ""), u),
@@ -309,7 +311,8 @@ class _Graph:
     def _planning_image(
         self, series: list[ImageSeries], links: Sequence[Link]
     ) -> tuple[str, Flag | None]:
-        """The series that a structure set references; else the one with the most slices, flagged."""
+        """The series that a structure set references; else the one with the most slices,
+        flagged."""
         if not series:
             return "", None
         chosen = [s.key for s in series if s.key in self.corrections.planning_images]
@@ -424,7 +427,8 @@ def _own_flags(node: DicomObject | ImageSeries, uid: str) -> list[Flag]:
 
 
 def _patient_of(nodes: Sequence[DicomObject | ImageSeries]) -> tuple[str, Flag | None]:
-    """PatientID of a course: that of most of its objects, structure sets and images deciding a tie."""
+    """PatientID of a course: that of most of its objects, structure sets and images deciding a
+    tie."""
     votes: Counter[str] = Counter()
     for node in nodes:
         kind = node.kind if isinstance(node, DicomObject) else "image"

@@ -76,7 +76,8 @@ def read_overrides_file(path: Path) -> dict[str, Overrides]:
 
 
 def parse_overrides(data: object, where: str) -> Overrides:
-    """Check plain YAML values. Raises `ConfigError` naming `where`, the key and what was expected."""
+    """Check plain YAML values. Raises `ConfigError` naming `where`, the key and what was
+    expected."""
     if data is None:
         return Overrides()
     if not isinstance(data, dict):

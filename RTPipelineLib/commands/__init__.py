@@ -1,4 +1,5 @@
-"""The commands of `rtpipeline`, one module each: `add_arguments(parser)` and `main(arguments) -> status`.
+"""The commands of `rtpipeline`, one module each: `add_arguments(parser)` and `main(arguments) ->
+status`.
 
 Modules import their heavy parts inside `main`, so that `rtpipeline --help` stays quick.
 """

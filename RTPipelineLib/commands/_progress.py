@@ -9,7 +9,8 @@ from types import TracebackType
 
 
 class Reporter:
-    """Takes progress and shows nothing; the others build on it. Safe to call from several threads."""
+    """Takes progress and shows nothing; the others build on it. Safe to call from several
+    threads."""
 
     def begin(self, title: str, total: int) -> None:
         """A new piece of work of `total` steps."""

@@ -16,7 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Check or print; a wrong file is a `ConfigError`, which the command line shows with status 2."""
+    """Check or print; a wrong file is a `ConfigError`, which the command line shows with status
+    2."""
     from ..config import defaults_yaml, load_config
 
     if arguments.check is not None:

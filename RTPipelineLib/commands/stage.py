@@ -51,7 +51,7 @@ def main(arguments: argparse.Namespace) -> int:
     return SOME_FAILED if record.is_failure else ALL_DONE
 
 
-def _print_json(stage: str):  # noqa: ANN202 - a progress callback
+def _print_json(stage: str):
     def show(done: int, total: int, message: str) -> None:
         event = {"event": "progress", "stage": stage, "done": done, "total": total}
         print(json.dumps({**event, "message": message}), flush=True)

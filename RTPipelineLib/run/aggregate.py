@@ -97,7 +97,8 @@ def aggregate(out: Path, config: Config) -> Summary:
 
 
 def _index_failures(database: Path) -> list[dict[str, str]]:
-    """Damaged files and UIDs with two contents; files that are not DICOM are listed by `index` only."""
+    """Damaged files and UIDs with two contents; files that are not DICOM are listed by `index`
+    only."""
     if not database.exists():
         return []
     with Index(database) as index:

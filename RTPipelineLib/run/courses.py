@@ -6,6 +6,7 @@ with a folder that exists.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -19,13 +20,16 @@ from ..linking import course_date
 from ..overrides import OVERRIDES_FILE, TEMPLATE
 from ..platform import folder_name, write_json, write_text
 
+log = logging.getLogger(__name__)
+
 # Long enough to tell plans apart, short enough for Windows' path limit below OUT/<patient>/.
 LABEL_LENGTH = 24
 
 
 @dataclass(frozen=True)
 class Placement:
-    """A course with its ID and folder; `superseded` lists folders whose objects are now part of it."""
+    """A course with its ID and folder; `superseded` lists folders whose objects are now part of
+    it."""
 
     course: Course
     folder: Path
@@ -61,7 +65,8 @@ def place(courses: Sequence[Course], out: Path) -> list[Placement]:
 
 
 def write_course(placement: Placement) -> None:
-    """Write `course.json` and, once, a commented `overrides.yaml`. Unchanged facts are not rewritten."""
+    """Write `course.json` and, once, a commented `overrides.yaml`. Unchanged facts are not
+    rewritten."""
     folder = placement.folder
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -74,6 +79,18 @@ def write_course(placement: Placement) -> None:
     write_json(folder / COURSE_FILE, placement.course.to_dict())
 
 
+def retire(folder: Path, successor: Placement) -> None:
+    """Take a folder out of the cohort whose objects are now part of another course. Its results
+    stay; its `course.json` is kept as `course.superseded.json`."""
+    (folder / COURSE_FILE).replace(folder / "course.superseded.json")
+    log.warning(
+        "course %s/%s is now part of %s; its folder is kept and no longer counted",
+        folder.parent.name,
+        folder.name,
+        successor.course.course_id,
+    )
+
+
 def patient_folder(course: Course) -> str:
     """Folder name of the patient; objects without a PatientID are kept apart by their UIDs."""
     if course.patient_id:
@@ -83,7 +100,8 @@ def patient_folder(course: Course) -> str:
 
 
 def new_course_id(course: Course) -> str:
-    """`2024-03_ProstateA`: month of the first plan (else of what is there) and a sanitised label."""
+    """`2024-03_ProstateA`: month of the first plan (else of what is there) and a sanitised
+    label."""
     day = course_date(course)
     month = f"{day[:4]}-{day[4:6]}" if day else "undated"
     return f"{month}_{_label(course)}"

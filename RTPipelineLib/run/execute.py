@@ -1,8 +1,8 @@
 """One stage of one course, from its facts to its record: what `rtpipeline stage` does.
 
-The stage works in a temporary folder beside the final one. Its old record goes first, then the folder
-is swapped, then the new record is written: whatever moment the process dies at, a record stands only
-beside the result it describes.
+The stage works in a temporary folder beside the final one. Its old record goes first, then the
+folder is swapped, then the new record is written: whatever moment the process dies at, a record
+stands only beside the result it describes.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def execute(
 ) -> Record:
     """Run one stage and leave its output and record in the course folder.
 
-    Returns the record, whatever became of the stage. Raises `DataError` when the folder is no course
-    and `OutputError` when it cannot be written.
+    Returns the record, whatever became of the stage. Raises `DataError` when the folder is no
+    course and `OutputError` when it cannot be written.
     """
     stage = get_stage(name)
     course = read_course(folder)

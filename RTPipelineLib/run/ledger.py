@@ -1,8 +1,8 @@
 """What ran, on what, with what result: `stages/<stage>.json`, and whether it still holds.
 
 A record carries a fingerprint of all that its result depends on: the content of the files read, the
-configuration and decisions concerned, the fingerprints of the stages before it, and the version of the
-code. Files are hashed once and recognised by path, size and modification time after that.
+configuration and decisions concerned, the fingerprints of the stages before it, and the version of
+the code. Files are hashed once and recognised by path, size and modification time after that.
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ def read_record(folder: Path, stage: str) -> Record | None:
 
 
 def valid_record(folder: Path, stage: str) -> Record | None:
-    """The record of a stage, or None when there is none or it is damaged (the stage then runs anew)."""
+    """The record of a stage, or None when there is none or it is damaged (the stage then runs
+    anew)."""
     try:
         return read_record(folder, stage)
     except DataError:
@@ -147,7 +148,7 @@ def fingerprint(
     course_facts.pop("dicom_root")
     before = {
         name: record.fingerprint if (record := valid_record(folder, name)) else ""
-        for name in stage.needs
+        for name in (*stage.needs, *stage.uses)
     }
     facts = {
         "stage": [stage.name, stage.version, __version__],

@@ -1,4 +1,5 @@
-"""The local engine: every stage of every course is a child process; one failure stops nothing else."""
+"""The local engine: every stage of every course is a child process; one failure stops nothing
+else."""
 
 from __future__ import annotations
 
@@ -35,8 +36,8 @@ class Job:
 class LocalEngine:
     """Runs the stages of many courses, `jobs` courses at a time, each stage in its own process.
 
-    `config_path` is the configuration as used, `overrides_path` a file of decisions outside the output
-    folder or None; the children read both.
+    `config_path` is the configuration as used, `overrides_path` a file of decisions outside the
+    output folder or None; the children read both.
     """
 
     def __init__(
@@ -62,7 +63,8 @@ class LocalEngine:
         self._stop = threading.Event()
 
     def run(self, work: Sequence[Job]) -> dict[Path, list[Record]]:
-        """Records of all stages by course folder. An interrupt ends the children and is raised again."""
+        """Records of all stages by course folder. An interrupt ends the children and is raised
+        again."""
         with ThreadPoolExecutor(max_workers=max(1, self.jobs)) as pool:
             try:
                 results = list(pool.map(self._course, work))

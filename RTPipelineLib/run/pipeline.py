@@ -1,4 +1,5 @@
-"""The whole run: index, link, run stages, aggregate. Resumes what is there and never stops at one course."""
+"""The whole run: index, link, run stages, aggregate. Resumes what is there and never stops at one
+course."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from ..overrides import Overrides, read_course_overrides, read_overrides_file
 from ..platform import FolderLock, available_cores, write_json, write_text
 from ..stages import STAGES, check_names, get_stage
 from .aggregate import aggregate
-from .courses import Placement, group_by_patient, place, write_course
+from .courses import Placement, group_by_patient, place, retire, write_course
 from .ledger import is_current
 from .local import Job, LocalEngine
 
@@ -59,8 +60,8 @@ class RunRequest:
 def run_pipeline(request: RunRequest, reporter: Reporter) -> int:
     """Carry out a request; returns the exit status (0 or 3).
 
-    Raises `UsageError` for wrong arguments before anything is written, `OutputError` when the output
-    folder cannot be written or is in use.
+    Raises `UsageError` for wrong arguments before anything is written, `OutputError` when the
+    output folder cannot be written or is in use.
     """
     check_names(request.stages)
     if request.jobs is not None and request.jobs < 1:
@@ -79,6 +80,8 @@ def run_pipeline(request: RunRequest, reporter: Reporter) -> int:
         placements = _find_courses(request, out / "index.sqlite", config, outside, reporter)
         for placement in placements:
             write_course(placement)
+            for folder in placement.superseded:
+                retire(folder, placement)
         work = _jobs(_chosen(placements, request.patients), out, outside, stages)
         reporter.begin("courses", len(work))
         engine = LocalEngine(
@@ -188,7 +191,8 @@ def _find_courses(
 
 
 def _inputs(index: Index) -> Inputs:
-    """Objects and series of the index, without those whose UID stands for two different contents."""
+    """Objects and series of the index, without those whose UID stands for two different
+    contents."""
     conflicts = {uid for uid, _, identical in index.duplicates() if not identical}
     objects = [item for item in index.objects() if item.sop_uid not in conflicts]
     return Inputs(objects, index.series(), index.series_files)

@@ -1,8 +1,9 @@
 """The stages: facts in, facts out, one module a stage.
 
-A stage module offers a `STAGE` (what it needs, what it reads, which folder it fills) whose `run` gets a
-`Task` and returns an `Outcome`. It writes into `task.output` only; the executor in `run/` puts that
-folder into place and writes the record, so that a stage never sees a half-finished predecessor.
+A stage module offers a `STAGE` (what it needs, what it reads, which folder it fills) whose `run`
+gets a `Task` and returns an `Outcome`. It writes into `task.output` only; the executor in `run/`
+puts that folder into place and writes the record, so that a stage never sees a half-finished
+predecessor.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Task:
-    """What a stage gets: the course, its folder to read other stages' facts from, an empty folder to
-    write to, the configuration, a person's decisions, and a callback (done, total, message)."""
+    """What a stage gets: the course, its folder to read other stages' facts from, an empty folder
+    to write to, the configuration, a person's decisions, and a callback (done, total, message)."""
 
     course: Course
     folder: Path
@@ -63,8 +64,8 @@ class Task:
 class Stage:
     """A stage's declaration.
 
-    `folder` is the sub-folder of the course that it fills, `needs` the stages whose facts it reads,
-    `sections` the parts of the configuration and `decisions` those of the overrides that change its
+    `folder` is the sub-folder of the course that it fills, `needs` the stages that must have given a
+    result, `uses` those whose facts it reads where they are there, `sections` the parts of the configuration and `decisions` those of the overrides that change its
     result, `version` goes up when its output changes for the same input, `inputs` gives the DICOM
     files that it reads.
     """
@@ -74,6 +75,7 @@ class Stage:
     run: Callable[[Task], Outcome]
     inputs: Callable[[Course], Sequence[Path]]
     needs: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
     sections: tuple[str, ...] = ()
     decisions: tuple[str, ...] = ()
     version: int = 1

@@ -1,14 +1,14 @@
 """Stage `dose`: which dose is the course's, what was prescribed, and the grids as volumes.
 
-`dose/dose.json` holds the decision with its evidence, the prescription, and one entry for every dose
-that DVHs are made of: the course's total and, where there are several plans or no decision, each
-plan's own.
+`dose/dose.json` holds the decision with its evidence, the prescription, and one entry for every
+dose that DVHs are made of: the course's total and, where there are several plans or no decision,
+each plan's own.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,14 +24,16 @@ from ..dose.parts import WeightedDose
 from ..dose.prescription import prescription_of, stated_totals_gy
 from ..dose.select import DECIDED, NONE, REFUSED, DoseDecision, decide
 from ..errors import DataError
-from ..model import Dose, Prescription
-from ..platform import write_json
+from ..model import Dose, is_target
+from ..platform import folder_name, write_json
 from ..resample import resample_onto
 from . import DONE, FAILED, PARTIAL, SKIPPED, Outcome, Problem, Stage, Task
 from .nrrd import write_nrrd
+from .rx_file import read_prescriptions
 
 DOSE_FILE = "dose/dose.json"
 TOTAL, PLAN = "total", "plan"
+EACH_PLAN = "each-plan"
 DICOM, COURSE = "dicom", "course"  # where the RTDOSE of a source lies: as exported, or written here
 
 
@@ -53,29 +55,38 @@ def _inputs(course: Course) -> Sequence[Path]:
 def _run(task: Task) -> Outcome:
     course = task.course
     plans = plan_facts(course)
-    names = [roi["name"] for s in course.of_kind("rtstruct") for roi in s.summary.get("rois") or ()]
+    rois = _rois(course)
+    table = _user_table(task)
     decision = decide(
         plans,
         _candidates(course),
         _deliveries(course),
         task.overrides.dose,
-        stated_gy=stated_totals_gy(task.overrides.prescription, names),
+        stated_gy=stated_totals_gy(rois, table),
     )
+    if task.config.dose.policy == EACH_PLAN and decision.status == DECIDED:
+        decision = replace(decision, total=None) if len(decision.parts) > 1 else decision
     if decision.status == NONE:
         return Outcome(SKIPPED, "the course has no dose")
+    names = task.config.prescription.from_name
+    prescription = prescription_of(plans, rois, decision, table, from_name=names)
     problems: list[Problem] = []
     entries = []
     sources = _sources(course, decision)
     for number, source in enumerate(sources):
         task.progress(number, len(sources), source.name)
         try:
-            entries.append(_write_source(task, source, decision))
+            entry = _write_source(task, source, decision)
         except DataError as error:
             path = getattr(error, "path", None) or ""
             problems.append(Problem(source.name, "error", str(error), path))
+            continue
+        own = [plan for plan in plans if plan.uid in source.plan_uids]
+        rx = prescription if source.role == TOTAL else prescription_of(own, rois, from_name=names)
+        entries.append({**entry, "prescription": asdict(rx)})
     facts = {
         "decision": decision.to_dict(),
-        "prescription": asdict(_prescription(course, plans, decision, task)),
+        "prescription": asdict(prescription),
         "sources": entries,
     }
     write_json(task.output / "dose.json", facts)
@@ -109,7 +120,7 @@ def _candidates(course: Course) -> list[DoseCandidate]:
             entry.sop_uid, entry.frame_uid, entry.summary, contents.get(entry.sop_uid, "")
         )
         linked = tuple(p.sop_uid for p, how in course.targets_of(entry.sop_uid, "rtplan"))
-        if linked and not candidate.plan_uids or _by_user(course, entry):
+        if (linked and not candidate.plan_uids) or _by_user(course, entry):
             candidate = replace(candidate, plan_uids=linked)
         candidates.append(candidate)
     return candidates
@@ -120,8 +131,8 @@ def _by_user(course: Course, entry: ObjectEntry) -> bool:
 
 
 def _contents(course: Course, entries: Sequence[ObjectEntry]) -> dict[str, str]:
-    """Hashes that tell equal doses under two UIDs apart from two doses. Only doses that could be the
-    same one are read: of one plan, type and size."""
+    """Hashes that tell equal doses under two UIDs apart from two doses. Only doses that could be
+    the same one are read: of one plan, type and size."""
     alike: dict[tuple, list[ObjectEntry]] = {}
     for entry in entries:
         summary = entry.summary
@@ -166,7 +177,7 @@ def _sources(course: Course, decision: DoseDecision) -> list[Source]:
         if not part.doses or (sources and part.doses == sources[0].doses):
             continue
         label = labels[part.plan_uid]
-        file = f"plan_{_file_label(label)}"
+        file = f"plan_{folder_name(label)}"
         sources.append(Source(f"plan:{label}", PLAN, file, part.doses, (part.plan_uid,)))
     return sources
 
@@ -183,17 +194,11 @@ def _plan_labels(course: Course, decision: DoseDecision) -> dict[str, str]:
     return labels
 
 
-def _file_label(label: str) -> str:
-    from ..platform import folder_name
-
-    return folder_name(label)
-
-
 def _write_source(task: Task, source: Source, decision: DoseDecision) -> dict:
     """Write one dose as NRRD, the total as RTDOSE too, and return its facts.
 
-    `record` names the RTDOSE that holds the exact numbers: the planning system's own where one object
-    is the whole dose, else the sum that is written here.
+    `record` names the RTDOSE that holds the exact numbers: the planning system's own where one
+    object is the whole dose, else the sum that is written here.
     """
     entries = [task.course.object(part.sop_uid) for part in source.doses]
     paths = [task.course.path_of(entry) for entry in entries if entry is not None]
@@ -248,11 +253,35 @@ def _write_rtdose(path: Path, dose: Dose, source: Source, template: Path) -> Non
     )
 
 
-def _prescription(
-    course: Course, plans: Sequence[PlanFacts], decision: DoseDecision, task: Task
-) -> Prescription:
+@dataclass(frozen=True)
+class _Roi:
+    """A structure as the prescription sees it, from the header alone."""
+
+    name: str
+    number: int
+    is_target: bool
+
+
+def _rois(course: Course) -> list[_Roi]:
     rois = [roi for s in course.of_kind("rtstruct") for roi in s.summary.get("rois") or ()]
-    return prescription_of(plans, rois, decision, task.overrides.prescription)
+    return [
+        _Roi(
+            str(roi["name"]),
+            int(roi["number"] or 0),
+            is_target(str(roi["name"]), str(roi.get("interpreted_type") or "")),
+        )
+        for roi in rois
+    ]
+
+
+def _user_table(task: Task) -> Sequence[Mapping[str, object]]:
+    """The user's prescription: what was decided for this course, else the rows of the file."""
+    if task.overrides.prescription:
+        return task.overrides.prescription
+    path = task.config.prescription.file
+    if path is None:
+        return ()
+    return read_prescriptions(path, task.course.patient_id, task.course.course_id)
 
 
 STAGE = Stage(

@@ -1,4 +1,5 @@
-"""Stage `load`: the course's images as volumes that Slicer opens, and `image/image.json` about them."""
+"""Stage `load`: the course's images as volumes that Slicer opens, and `image/image.json` about
+them."""
 
 from __future__ import annotations
 
@@ -73,8 +74,8 @@ def _file_name(image: ImageEntry, counts: dict[str, int]) -> str:
 
 
 def _write(path: Path, volume: Volume, image: ImageEntry) -> dict:
-    """Write one volume and return its facts. NRRD needs even slices: others are interpolated onto the
-    finest step that occurs, which the facts say; the true slice positions stay in them."""
+    """Write one volume and return its facts. NRRD needs even slices: others are interpolated onto
+    the finest step that occurs, which the facts say; the true slice positions stay in them."""
     grid = volume.grid.with_uniform_slices()
     array = volume.array
     if grid is not volume.grid:

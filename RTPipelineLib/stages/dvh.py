@@ -1,0 +1,256 @@
+"""Stage `dvh`: every structure under every dose of the course, a row each.
+
+`dvh/metrics.parquet` and `dvh/curves.parquet`. A structure that cannot be computed has its row too, with
+empty metrics and the reason in `flags`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..config import Config
+from ..course import REFERENCED, Course, ObjectEntry
+from ..dicom.dose import read_dose
+from ..dicom.structures import read_structure_set
+from ..dose.prescription import level_for
+from ..dvh.engine import DvhOptions, compute_dvh
+from ..dvh.metrics import MetricSettings, metric_row
+from ..errors import DataError
+from ..model import DVH, Contours, Dose, ImagePlanes, Prescription
+from . import DONE, FAILED, PARTIAL, SKIPPED, Outcome, Problem, Stage, Task
+from .dose import COURSE, DOSE_FILE
+from .facts import prescription_from, read_facts
+from .load import IMAGE_FILE
+from .nrrd import grid_from_dict
+
+if TYPE_CHECKING:
+    import pandas
+
+log = logging.getLogger(__name__)
+
+METRICS_FILE = "dvh/metrics.parquet"
+CURVES_FILE = "dvh/curves.parquet"
+CURVE_STEP_GY = 0.01
+
+
+@dataclass(frozen=True)
+class DoseSource:
+    """One dose as it stands in the tables: its name, its grid and the prescription that goes with it."""
+
+    name: str
+    dose: Dose
+    prescription: Prescription
+    plan_uids: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One structure under one dose: its row, its DVH (None when there is none) and what went wrong."""
+
+    row: dict[str, object]
+    dvh: DVH | None
+    problem: Problem | None = None
+
+
+def _inputs(course: Course) -> Sequence[Path]:
+    entries = [*course.of_kind("rtstruct"), *course.of_kind("rtdose")]
+    return [course.path_of(entry) for entry in entries]
+
+
+def _run(task: Task) -> Outcome:
+    facts = read_facts(task.folder, DOSE_FILE)
+    if not facts.get("sources"):
+        return Outcome(SKIPPED, "the course has no dose that could be used")
+    if not task.course.of_kind("rtstruct"):
+        return Outcome(SKIPPED, "the course has no structure set")
+    planes = _image_planes(task)
+    results: list[Evaluated] = []
+    problems: list[Problem] = []
+    for number, entry in enumerate(facts["sources"]):
+        task.progress(number, len(facts["sources"]), entry["name"])
+        try:
+            source = _load_source(task, entry)
+            structures = _structures_for(task.course, entry, planes, problems)
+        except DataError as error:
+            path = getattr(error, "path", None) or ""
+            problems.append(Problem(entry["name"], "error", str(error), path))
+            continue
+        results += evaluate(structures, source, task.config)
+    if not results:
+        reason = problems[0].message if problems else "no structure set could be read"
+        return Outcome(FAILED, reason, tuple(problems))
+    problems += [result.problem for result in results if result.problem is not None]
+    ids = {"patient_id": task.course.patient_id, "course_id": task.course.course_id}
+    metrics_frame(results, ids).to_parquet(task.output / "metrics.parquet", index=False)
+    curves_frame(results, ids).to_parquet(task.output / "curves.parquet", index=False)
+    errors = [problem for problem in problems if problem.severity == "error"]
+    status = PARTIAL if errors else DONE
+    return Outcome(status, errors[0].message if errors else "", tuple(problems))
+
+
+# -- structures under one dose ----------------------------------------------------------------------
+
+
+def evaluate(
+    structures: Iterable[Contours], source: DoseSource, config: Config
+) -> list[Evaluated]:
+    """Row and DVH of every structure under one dose; none can stop the others."""
+    options = DvhOptions(
+        end_caps=config.structures.end_caps,
+        between_planes=config.structures.between_planes,
+        outside_dose=config.dose.outside_dose,
+    )
+    return [_evaluate(roi, source, config, options) for roi in structures]
+
+
+def _evaluate(
+    roi: Contours, source: DoseSource, config: Config, options: DvhOptions
+) -> Evaluated:
+    level, rx_flag = level_for(roi.name, roi.number, roi.is_target, source.prescription)
+    row: dict[str, object] = {
+        "source": roi.source,
+        "roi_number": roi.number,
+        "roi_name": roi.name,
+        "roi_standard_name": "",
+        "volume_cc": None,
+        "dose_coverage_percent": None,
+        "rx_gy": level.dose_gy if level else None,
+        "rx_level": level.name if level else "",
+        "rx_source": level.source if level else "none",
+        "dose_source": source.name,
+    }
+    flags = [*roi.flags, *source.flags, *source.prescription.flags, rx_flag]
+    problem = None
+    dvh = None
+    try:
+        dvh = compute_dvh(roi, source.dose, options)
+    except DataError as error:
+        flags.append("no-dvh")
+        problem = Problem(roi.name, "error", f"{roi.name}: {error}")
+    except Exception as error:  # the boundary: an unforeseen shape costs one structure
+        log.exception("structure %s under %s", roi.name, source.name)
+        flags.append("internal-error")
+        message = f"{roi.name}: internal error {type(error).__name__}: {error}; please report it"
+        problem = Problem(roi.name, "error", message)
+    if dvh is not None:
+        row["volume_cc"] = dvh.volume_cc
+        row["dose_coverage_percent"] = dvh.dose_coverage_percent
+        row |= metric_row(dvh, _settings(roi, config), rx_gy=level.dose_gy if level else None)
+        flags += dvh.flags
+    row["flags"] = ";".join(dict.fromkeys(flag for flag in flags if flag))
+    row["dose_uids"] = ";".join(source.dose.sop_uids)
+    row["structure_set_uid"] = roi.structure_set_uid
+    row["plan_uids"] = ";".join(source.plan_uids)
+    return Evaluated(row, dvh, problem)
+
+
+def _settings(roi: Contours, config: Config) -> MetricSettings:
+    return MetricSettings(
+        dose_levels_gy=config.dvh.dose_levels_gy,
+        dose_levels_percent=config.dvh.dose_levels_percent,
+        metrics=config.dvh.metrics,
+        geud_a=config.dvh.geud_a.get(roi.name),
+    )
+
+
+def metrics_frame(results: Sequence[Evaluated], ids: dict[str, str]) -> pandas.DataFrame:
+    """All rows, in the column order of the contract."""
+    import pandas
+
+    from ..report.tables import order_metrics
+
+    return order_metrics(pandas.DataFrame([{**ids, **result.row} for result in results]))
+
+
+def curves_frame(results: Sequence[Evaluated], ids: dict[str, str]) -> pandas.DataFrame:
+    """Cumulative curves of all structures that have one, 0.01 Gy a row."""
+    import pandas
+
+    keys = ("source", "roi_number", "roi_name", "dose_source", "structure_set_uid")
+    frames = []
+    for result in results:
+        if result.dvh is None or not result.dvh.volume_cc > 0:
+            continue
+        curve = result.dvh.curve(CURVE_STEP_GY)
+        columns = {**ids, **{key: result.row[key] for key in keys}, **curve._asdict()}
+        frames.append(pandas.DataFrame(columns))
+    if not frames:
+        names = [*ids, *keys, "dose_gy", "volume_cc", "volume_percent"]
+        return pandas.DataFrame(columns=names)
+    return pandas.concat(frames, ignore_index=True)
+
+
+# -- facts of the course ----------------------------------------------------------------------------
+
+
+def _load_source(task: Task, entry: dict) -> DoseSource:
+    folder = task.folder if entry["record_in"] == COURSE else Path(task.course.dicom_root)
+    dose = read_dose(folder / entry["record"])
+    return DoseSource(
+        entry["name"],
+        dose,
+        prescription_from(entry),
+        tuple(entry["plan_uids"]),
+        tuple(entry["flags"]),
+    )
+
+
+def _structures_for(
+    course: Course, entry: dict, planes: dict[str, ImagePlanes], problems: list[Problem]
+) -> list[Contours]:
+    """The structure sets that belong to a dose: those its plans or itself refer to."""
+    found: list[Contours] = []
+    for structure_set, how in _sets_for(course, entry):
+        try:
+            rois = read_structure_set(course.path_of(structure_set)).rois
+        except DataError as error:
+            path = getattr(error, "path", None) or ""
+            problems.append(Problem(structure_set.path, "error", str(error), path))
+            continue
+        mark = () if how == REFERENCED else (f"structure-set-by-{how}",)
+        for roi in rois:
+            flags = (*roi.flags, *mark)
+            found.append(replace(roi, flags=flags, image_planes=planes.get(roi.frame_uid)))
+    return found
+
+
+def _sets_for(course: Course, entry: dict) -> list[tuple[ObjectEntry, str]]:
+    """Structure sets of a dose, each once, with how the link was made."""
+    sources = [*entry["plan_uids"], *(part["sop_uid"] for part in entry["doses"])]
+    found: dict[str, tuple[ObjectEntry, str]] = {}
+    for uid in sources:
+        for structure_set, how in course.targets_of(uid, "rtstruct"):
+            found.setdefault(structure_set.sop_uid, (structure_set, how))
+        if found and uid in entry["plan_uids"][-1:]:
+            break  # the plans name their structure sets; the doses' own links add nothing
+    if not found:
+        sets = [s for s in course.of_kind("rtstruct") if s.frame_uid == entry["frame_uid"]]
+        found = {s.sop_uid: (s, "frame-of-reference") for s in sets}
+    return list(found.values())
+
+
+def _image_planes(task: Task) -> dict[str, ImagePlanes]:
+    """Slices of the planning image by its frame of reference."""
+    volumes = read_facts(task.folder, IMAGE_FILE).get("volumes") or ()
+    return {
+        volume["frame_uid"]: ImagePlanes.from_grid(grid_from_dict(volume["grid"]))
+        for volume in volumes
+        if volume["role"] == "planning"
+    }
+
+
+STAGE = Stage(
+    name="dvh",
+    folder="dvh",
+    run=_run,
+    inputs=_inputs,
+    needs=("dose",),
+    uses=("load",),
+    sections=("dose", "structures", "dvh"),
+    decisions=("names",),
+)

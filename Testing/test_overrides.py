@@ -1,0 +1,77 @@
+"""Decisions of a person: what is accepted, what is refused and how it is said."""
+
+from __future__ import annotations
+
+import pytest
+
+from RTPipelineLib.errors import ConfigError
+from RTPipelineLib.overrides import (
+    OVERRIDES_FILE,
+    TEMPLATE,
+    Overrides,
+    read_course_overrides,
+    read_overrides_file,
+)
+
+FULL = """\
+planning_image: 1.2.3
+links: {1.2.4: [1.2.5], 1.2.6: 1.2.7}
+dose: {plans: {1.2.4: 1.0}}
+prescription: [{name: High, roi: PTV1, dose_gy: 70, fractions: 35}]
+names: {"LT LUNG": Lung_L}
+"""
+
+
+def test_a_course_without_file_has_no_decisions(tmp_path):
+    assert read_course_overrides(tmp_path) == Overrides()
+
+
+def test_the_template_decides_nothing(tmp_path):
+    (tmp_path / OVERRIDES_FILE).write_text(TEMPLATE, encoding="utf-8")
+    assert read_course_overrides(tmp_path) == Overrides()
+
+
+def test_the_template_uncommented_is_valid(tmp_path):
+    lines = [line.removeprefix("# ") for line in TEMPLATE.splitlines()[2:]]
+    (tmp_path / OVERRIDES_FILE).write_text("\n".join(lines), encoding="utf-8")
+    decisions = read_course_overrides(tmp_path)
+    assert decisions.planning_image and decisions.links and decisions.dose
+    assert decisions.prescription and decisions.names
+
+
+def test_all_keys(tmp_path):
+    (tmp_path / OVERRIDES_FILE).write_text(FULL, encoding="utf-8")
+    decisions = read_course_overrides(tmp_path)
+    assert decisions.links == {"1.2.4": ("1.2.5",), "1.2.6": ("1.2.7",)}
+    assert decisions.prescription[0]["dose_gy"] == 70
+    assert decisions.corrections().planning_images == {"1.2.3"}
+
+
+def test_a_file_outside_wins_over_the_course(tmp_path):
+    (tmp_path / OVERRIDES_FILE).write_text(FULL, encoding="utf-8")
+    outside = tmp_path / "mine.yaml"
+    outside.write_text('courses: {"P/2024-03_A": {planning_image: 9.9}}', encoding="utf-8")
+    mine = read_overrides_file(outside)["P/2024-03_A"]
+    merged = read_course_overrides(tmp_path).merged_with(mine)
+    assert merged.planning_image == "9.9" and merged.names == {"LT LUNG": "Lung_L"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("planing_image: 1.2", "did you mean planning_image?"),
+        ("prescription: [{name: A, dose_gy: high}]", "dose_gy must be a dose in Gy, found 'high'"),
+        ("prescription: [{name: A, dose_gy: 0}]", "dose_gy must be a dose in Gy"),
+        ("prescription: [{name: A, dose: 3}]", "did you mean dose_gy?"),
+        ("prescription: 70", "must be a list"),
+        ("dose: 3", "must be keys and values"),
+        ("- a\n- b", "expected keys and values"),
+        ("a: [1", "not valid YAML"),
+    ],
+)
+def test_what_is_wrong_is_said_with_file_and_key(tmp_path, text, said):
+    path = tmp_path / OVERRIDES_FILE
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        read_course_overrides(tmp_path)
+    assert said in str(caught.value) and str(path) in str(caught.value)
