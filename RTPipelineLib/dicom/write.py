@@ -179,7 +179,7 @@ def dose_dataset(
         sop_uid = uid_from(
             RTDoseStorage, patient_from.StudyInstanceUID, content, geometry, comment, plans
         )
-    ds = _new_object(RTDoseStorage, ExplicitVRLittleEndian, sop_uid, patient_from, created)
+    ds = new_object(RTDoseStorage, ExplicitVRLittleEndian, sop_uid, patient_from, created)
     _series(ds, "RTDOSE", series_uid or uid_from(sop_uid, "series"), series_number, description)
     ds.FrameOfReferenceUID = frame_uid
     ds.PositionReferenceIndicator = str(patient_from.get("PositionReferenceIndicator", "") or "")
@@ -194,10 +194,10 @@ def dose_dataset(
         ds.DoseComment = _text(comment, 64)
     ds.DoseGridScaling = scaling
     if plans:
-        ds.ReferencedRTPlanSequence = [_reference(plan) for plan in plans]
+        ds.ReferencedRTPlanSequence = [reference_item(plan) for plan in plans]
     if dose.structure_set_uid:
         ds.ReferencedStructureSetSequence = [
-            _reference(Reference(RTStructureSetStorage, dose.structure_set_uid))
+            reference_item(Reference(RTStructureSetStorage, dose.structure_set_uid))
         ]
     _dose_pixels(ds, dose, stored, bits)
     ds.ImagePositionPatient = ds_text(origin)
@@ -285,7 +285,7 @@ def structure_set_dataset(
         )
     # Implicit VR: an explicit DS value ends at 65,534 bytes, about 1,400 points with all their
     # digits.
-    ds = _new_object(RTStructureSetStorage, ImplicitVRLittleEndian, sop_uid, patient_from, created)
+    ds = new_object(RTStructureSetStorage, ImplicitVRLittleEndian, sop_uid, patient_from, created)
     _series(ds, "RTSTRUCT", series_uid or uid_from(sop_uid, "series"), series_number, description)
     ds.InstanceNumber = 1
     ds.StructureSetLabel = _text(label, 16)
@@ -320,19 +320,21 @@ def _roi_frame(roi: Contours, image: ImageReference | None) -> str:
 
 
 def _referenced_frame(frame_uid: str, image: ImageReference | None) -> Dataset:
-    item = _dataset(FrameOfReferenceUID=frame_uid)
+    item = make_dataset(FrameOfReferenceUID=frame_uid)
     if image:
-        instances = [_reference(Reference(image.sop_class_uid, uid)) for uid in image.instance_uids]
-        series = _dataset(SeriesInstanceUID=image.series_uid, ContourImageSequence=instances)
+        instances = [
+            reference_item(Reference(image.sop_class_uid, uid)) for uid in image.instance_uids
+        ]
+        series = make_dataset(SeriesInstanceUID=image.series_uid, ContourImageSequence=instances)
         # Detached Study Management, the class that the standard names for this reference.
-        study = _reference(Reference("1.2.840.10008.3.1.2.3.1", image.study_uid))
+        study = reference_item(Reference("1.2.840.10008.3.1.2.3.1", image.study_uid))
         study.RTReferencedSeriesSequence = [series]
         item.RTReferencedStudySequence = [study]
     return item
 
 
 def _roi_item(number: int, frame_uid: str, roi: Contours) -> Dataset:
-    item = _dataset(
+    item = make_dataset(
         ROINumber=number,
         ReferencedFrameOfReferenceUID=frame_uid,
         ROIName=_text(roi.name, 64),
@@ -344,7 +346,7 @@ def _roi_item(number: int, frame_uid: str, roi: Contours) -> Dataset:
 
 
 def _contour_item(number: int, roi: Contours, image: ImageReference | None) -> Dataset:
-    item = _dataset(ReferencedROINumber=number)
+    item = make_dataset(ReferencedROINumber=number)
     if roi.colour_rgb is not None:
         item.ROIDisplayColor = [int(c) for c in roi.colour_rgb]
     if len(roi):
@@ -356,7 +358,7 @@ def _contour_item(number: int, roi: Contours, image: ImageReference | None) -> D
 
 
 def _observation(number: int, roi: Contours) -> Dataset:
-    return _dataset(
+    return make_dataset(
         ObservationNumber=number,
         ReferencedROINumber=number,
         RTROIInterpretedType=roi.interpreted_type,
@@ -367,7 +369,7 @@ def _observation(number: int, roi: Contours) -> Dataset:
 # -- what both have --------------------------------------------------------------------------------
 
 
-def _new_object(
+def new_object(
     sop_class_uid: str,
     transfer_syntax: str,
     sop_uid: str,
@@ -413,13 +415,13 @@ def _date_time(created: datetime | None) -> tuple[str, str]:
     return ("", "") if created is None else (f"{created:%Y%m%d}", f"{created:%H%M%S}")
 
 
-def _reference(reference: Reference) -> Dataset:
-    return _dataset(
+def reference_item(reference: Reference) -> Dataset:
+    return make_dataset(
         ReferencedSOPClassUID=reference.sop_class_uid, ReferencedSOPInstanceUID=reference.sop_uid
     )
 
 
-def _dataset(**elements: object) -> Dataset:
+def make_dataset(**elements: object) -> Dataset:
     ds = Dataset()
     for keyword, value in elements.items():
         setattr(ds, keyword, value)
