@@ -1,0 +1,339 @@
+"""Every column of every results table: its order, unit, definition and source.
+
+This is the one place that lists columns: `tables.py` takes their order from here, and
+`results/codebook.csv` is made from here. In a column name `<x>` stands for a number and any other
+`<word>` for a text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas
+
+CODEBOOK_COLUMNS = ("table", "column", "unit", "definition", "source")
+_NUMBER = r"\d+(?:\.\d+)?"
+_PLACEHOLDER = re.compile(r"<(\w+)>")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One column, or one family of columns.
+
+    `optional` ones are absent unless somebody asks for them; a family is always optional.
+    """
+
+    column: str
+    unit: str
+    definition: str
+    source: str = ""
+    optional: bool = False
+
+    @property
+    def is_family(self) -> bool:
+        """True when the name has a placeholder."""
+        return "<" in self.column
+
+    def match(self, column: str) -> dict[str, str] | None:
+        """What stands for the placeholders in this column; None when it is another column."""
+        found = _pattern(self.column).fullmatch(column)
+        return None if found is None else found.groupdict()
+
+    def filled(self, column: str) -> Entry:
+        """The entry of one member of the family."""
+        values = self.match(column) or {}
+        unit, text = (
+            _PLACEHOLDER.sub(lambda m: values.get(m.group(1), m.group()), part)
+            for part in (self.unit, self.definition)
+        )
+        return Entry(column, unit, text, self.source, self.optional)
+
+
+@cache
+def _pattern(column: str) -> re.Pattern[str]:
+    parts = _PLACEHOLDER.split(column)
+    regex = ""
+    for number, part in enumerate(parts):
+        if number % 2:
+            regex += f"(?P<{part}>{_NUMBER if part == 'x' else '.+'})"
+        else:
+            regex += re.escape(part)
+    return re.compile(regex)
+
+
+ICRU83 = "ICRU Report 83 (2010)"
+ICRU62 = "ICRU Report 62 (1999)"
+TG263 = "AAPM TG-263 (2018)"
+RTOG = "Shaw et al., Int J Radiat Oncol Biol Phys 27 (1993) 1231"
+PADDICK = "Paddick, J Neurosurg 93 Suppl 3 (2000) 219"
+PADDICK_GI = "Paddick and Lippitz, J Neurosurg 105 Suppl (2006) 194"
+NIEMIERKO = "Niemierko, Med Phys 26 (1999) 1100"
+EQD2_SOURCE = (
+    "Fowler, Br J Radiol 62 (1989) 679; Joiner and van der Kogel, Basic Clinical Radiobiology"
+)
+
+_WHO = (
+    Entry("patient_id", "", "Patient ID of the course's objects", "PS3.3 C.7.1.1 (0010,0020)"),
+    Entry("course_id", "", "Course within the patient: plan date and label; never renamed"),
+)
+_ROI = (
+    *_WHO,
+    Entry(
+        "source",
+        "",
+        "Who made the structure: clinical (came with the plan), totalsegmentator, another model, "
+        "derived or edited",
+    ),
+    Entry("roi_number", "", "ROI Number in its structure set", "PS3.3 C.8.8.5 (3006,0022)"),
+    Entry("roi_name", "", "ROI Name as the structure set has it", "PS3.3 C.8.8.5 (3006,0026)"),
+)
+_DOSE_SOURCE = Entry(
+    "dose_source",
+    "",
+    "Which dose the row is about: the course's dose (one plan, or the sum of several), or one plan "
+    "alone",
+)
+
+
+def _dose_at(volume: str, unit: str, text: str, source: str = ICRU83) -> Entry:
+    return Entry(f"D{volume}{unit}_Gy", "Gy", text, source)
+
+
+_HOTTEST = "Lowest dose in the hottest {} of the structure"
+_METRICS = (
+    *_ROI,
+    Entry("roi_standard_name", "", "Standard name by the mapping file; empty: none matched", TG263),
+    Entry("volume_cc", "cc", "Volume of the structure, from its contours or mask alone"),
+    Entry(
+        "dose_coverage_percent",
+        "%",
+        "Share of the volume inside the dose grid (half a voxel beyond its outer voxel centres)",
+    ),
+    Entry(
+        "rx_gy", "Gy", "Prescribed dose that relative metrics of this row refer to; empty: unknown"
+    ),
+    Entry("rx_level", "", "Name of the prescription level"),
+    Entry(
+        "rx_source",
+        "",
+        "Who says so: user, dose-reference, beam-dose, inferred-from-name, rx-needs-decision, "
+        "or none",
+        "PS3.3 C.8.8.10 and C.8.8.13 for the plan's",
+    ),
+    _DOSE_SOURCE,
+    Entry("Dmean_Gy", "Gy", "Mean dose, weighted by volume", ICRU83),
+    Entry("Dmin_Gy", "Gy", "Lowest dose sampled in the structure", ICRU62),
+    Entry("Dmax_Gy", "Gy", "Highest dose sampled in the structure", ICRU62),
+    _dose_at("99", "%", _HOTTEST.format("99 %"), TG263),
+    _dose_at("98", "%", _HOTTEST.format("98 %") + "; near-minimum dose"),
+    _dose_at("95", "%", _HOTTEST.format("95 %")),
+    _dose_at("50", "%", _HOTTEST.format("50 %") + "; median dose"),
+    _dose_at("5", "%", _HOTTEST.format("5 %"), TG263),
+    _dose_at("2", "%", _HOTTEST.format("2 %") + "; near-maximum dose"),
+    _dose_at("1", "%", _HOTTEST.format("1 %"), TG263),
+    *(
+        _dose_at(v, "cc", _HOTTEST.format(f"{v} cc") + "; empty when it is smaller", TG263)
+        for v in ("0.03", "0.1", "1", "2")
+    ),
+    Entry("V<x>Gy_%", "%", "Share of the structure that receives at least <x> Gy", ICRU83),
+    Entry("V<x>Gy_cc", "cc", "Volume of the structure that receives at least <x> Gy", ICRU83),
+    Entry("V<x>%_%", "%", "Share of the structure that receives at least <x> % of rx_gy", ICRU83),
+    Entry(
+        "V<x>%_cc", "cc", "Volume of the structure that receives at least <x> % of rx_gy", ICRU83
+    ),
+    Entry("HI", "1", "Homogeneity index (D2% - D98%) / D50%; 0 is ideal", ICRU83),
+    Entry(
+        "CI_RTOG",
+        "1",
+        "Conformity index of a target: PIV100 / TV, PIV100 the volume of the dose grid (inside the "
+        "external contour, if any) that receives at least rx_gy, TV the target's volume; "
+        "empty when the isodose touches the grid's edge",
+        RTOG,
+    ),
+    Entry(
+        "CI_Paddick",
+        "1",
+        "Conformity index of a target: TVPIV^2 / (TV PIV100), TVPIV the part of the target "
+        "inside PIV100",
+        PADDICK,
+    ),
+    Entry(
+        "GI", "1", "Gradient index of a target: PIV50 / PIV100, PIV50 at half of rx_gy", PADDICK_GI
+    ),
+    Entry(
+        "gEUD_Gy",
+        "Gy",
+        "Generalised equivalent uniform dose (mean of D^a)^(1/a); a from dvh.geud_a, "
+        "empty without one",
+        NIEMIERKO,
+    ),
+    Entry("integral_dose_Gycc", "Gy cc", "Mean dose times volume"),
+    Entry("R50", "1", "PIV50 / TV of a target", "RTOG 0813 and 0915", optional=True),
+    Entry("D<x>%_Gy", "Gy", _HOTTEST.format("<x> %"), TG263),
+    Entry("D<x>%_%", "% of rx_gy", _HOTTEST.format("<x> %"), TG263),
+    Entry("D<x>cc_Gy", "Gy", _HOTTEST.format("<x> cc"), TG263),
+    Entry("D<x>cc_%", "% of rx_gy", _HOTTEST.format("<x> cc"), TG263),
+    Entry("DC<x>%_Gy", "Gy", "Highest dose in the coldest <x> % of the structure", TG263),
+    Entry("DC<x>%_%", "% of rx_gy", "Highest dose in the coldest <x> % of the structure", TG263),
+    Entry("DC<x>cc_Gy", "Gy", "Highest dose in the coldest <x> cc of the structure", TG263),
+    Entry("DC<x>cc_%", "% of rx_gy", "Highest dose in the coldest <x> cc of the structure", TG263),
+    Entry("CV<x>Gy_%", "%", "Share of the structure that receives less than <x> Gy", TG263),
+    Entry("CV<x>Gy_cc", "cc", "Volume of the structure that receives less than <x> Gy", TG263),
+    Entry("CV<x>%_%", "%", "Share of the structure that receives less than <x> % of rx_gy", TG263),
+    Entry(
+        "CV<x>%_cc", "cc", "Volume of the structure that receives less than <x> % of rx_gy", TG263
+    ),
+    Entry(
+        "V<x>%@<level>_%", "%", "Share that receives at least <x> % of the level <level>", ICRU83
+    ),
+    Entry(
+        "V<x>%@<level>_cc", "cc", "Volume that receives at least <x> % of the level <level>", ICRU83
+    ),
+    Entry(
+        "EQD2_<metric>_Gy",
+        "Gy",
+        "<metric> of the dose in 2 Gy fractions, EQD2 = D (d + a/b) / (2 + a/b), "
+        "d = D / n of each voxel",
+        EQD2_SOURCE,
+    ),
+    Entry("<metric>_low", "as <metric>", "Lower end of the band of <metric> under set-up errors"),
+    Entry("<metric>_high", "as <metric>", "Upper end of the band of <metric> under set-up errors"),
+    Entry("flags", "", "What to know about this row, ids separated by semicolons; empty: nothing"),
+    Entry("dose_uids", "", "SOP Instance UIDs of the doses, separated by semicolons"),
+    Entry("structure_set_uid", "", "SOP Instance UID of the structure set"),
+    Entry("plan_uids", "", "SOP Instance UIDs of the plans, separated by semicolons"),
+)
+
+_CURVES = (
+    *_ROI,
+    _DOSE_SOURCE,
+    Entry("dose_gy", "Gy", "Dose of this point of the curve, in steps of 0.01 Gy"),
+    Entry("volume_cc", "cc", "Volume that receives at least this dose", ICRU83),
+    Entry("volume_percent", "%", "The same as a share of the structure's volume", ICRU83),
+)
+
+_COURSES = (
+    *_WHO,
+    Entry("folder", "", "Folder of the course inside the output"),
+    Entry(
+        "plan_labels", "", "RT Plan Labels, separated by semicolons", "PS3.3 C.8.8.9 (300A,0002)"
+    ),
+    Entry("plan_uids", "", "SOP Instance UIDs of the plans, separated by semicolons"),
+    Entry("image_modality", "", "Modality of the planning image", "PS3.3 C.7.3.1 (0008,0060)"),
+    Entry("image_files", "", "Files of the planning image"),
+    Entry("image_series", "", "Image series of the course"),
+    Entry("structure_sets", "", "Structure sets of the course"),
+    Entry("plans", "", "Plans of the course"),
+    Entry("doses", "", "Dose grids of the course"),
+    Entry(
+        "dose_decision", "", "How the course's dose was settled; needs-decision waits for a person"
+    ),
+    Entry("dose_reason", "", "Why"),
+    Entry("dose_source", "", "Which doses make up the course's dose; empty: none"),
+    Entry("rx_gy", "Gy", "Prescription of the course: its highest level; empty: unknown"),
+    Entry("rx_source", "", "Who says so"),
+    Entry("flags", "", "What to know about this course, ids separated by semicolons"),
+    Entry("stage_<name>", "", "State of the stage <name> and, where it is not done, the reason"),
+)
+
+_FAILURES = (
+    *_WHO,
+    Entry("stage", "", "Stage that met the failure; index for files, aggregate for tables"),
+    Entry("item", "", "What it is about: a file, an ROI, a model, a table or a stage"),
+    Entry("severity", "", "error: a result is missing or incomplete; warning: look at it"),
+    Entry("error", "", "What happened and what can be done"),
+    Entry("file", "", "File concerned; empty: none"),
+)
+
+_CODEBOOK = (
+    Entry("table", "", "Results table"),
+    Entry("column", "", "Column of that table"),
+    Entry("unit", "", "Unit of its values; 1: a ratio; empty: text or a number of things"),
+    Entry("definition", "", "What it means"),
+    Entry("source", "", "Where the definition comes from"),
+)
+
+ENTRIES: Mapping[str, tuple[Entry, ...]] = {
+    "courses": _COURSES,
+    "dvh_metrics": _METRICS,
+    "dvh_curves": _CURVES,
+    "failures": _FAILURES,
+    "codebook": _CODEBOOK,
+}
+
+
+def find_entry(table: str, column: str) -> Entry | None:
+    """The entry of a column, its name filled in for a family; None when there is none."""
+    for family in (False, True):
+        for entry in ENTRIES.get(table, ()):
+            if entry.is_family is family and entry.match(column) is not None:
+                return entry.filled(column)
+    return None
+
+
+def layout(table: str) -> list[str]:
+    """The columns that a table always has, in order; empty for an unknown table."""
+    return [e.column for e in ENTRIES.get(table, ()) if not (e.is_family or e.optional)]
+
+
+def ordered(table: str, columns: Iterable[str]) -> list[str]:
+    """The columns of a table as its layout has them.
+
+    Members of a family are sorted by their number; columns without an entry stand, sorted, before
+    the block that starts with `flags`, or at the end. An unknown table keeps its order.
+    """
+    entries = ENTRIES.get(table, ())
+    if not entries:
+        return list(dict.fromkeys(columns))
+    last = next((n for n, e in enumerate(entries) if e.column == "flags"), len(entries))
+
+    def key(column: str) -> tuple[float, list[tuple[int, float, str]]]:
+        for family in (False, True):
+            for rank, entry in enumerate(entries):
+                if entry.is_family is family and entry.match(column) is not None:
+                    return rank, _natural(column)
+        return last - 0.5, _natural(column)
+
+    return sorted(dict.fromkeys(columns), key=key)
+
+
+def _natural(text: str) -> list[tuple[int, float, str]]:
+    parts = re.split(f"({_NUMBER})", text)
+    return [(1, float(p), "") if n % 2 else (0, 0.0, p) for n, p in enumerate(parts)]
+
+
+def undocumented(tables: Mapping[str, Iterable[str]]) -> list[tuple[str, str]]:
+    """Columns (table, column) that have no entry; `tables` maps names to columns or to frames."""
+    return [(t, c) for t, columns in tables.items() for c in columns if find_entry(t, c) is None]
+
+
+def codebook() -> pandas.DataFrame:
+    """All columns that any table can have; families stand with their placeholders."""
+    return _frame((table, entry) for table, entries in ENTRIES.items() for entry in entries)
+
+
+def codebook_for(tables: Mapping[str, Iterable[str]]) -> pandas.DataFrame:
+    """The columns that these tables really have, families written out.
+
+    `tables` maps names to columns or to frames. A column without an entry is listed as
+    undocumented.
+    """
+    missing = "(undocumented)"
+    rows = (
+        (table, find_entry(table, column) or Entry(column, "", missing))
+        for table, columns in tables.items()
+        for column in columns
+    )
+    return _frame(rows)
+
+
+def _frame(rows: Iterable[tuple[str, Entry]]) -> pandas.DataFrame:
+    import pandas
+
+    values = [(table, e.column, e.unit, e.definition, e.source) for table, e in rows]
+    return pandas.DataFrame(values, columns=list(CODEBOOK_COLUMNS), dtype="str")
