@@ -209,9 +209,13 @@ def _in_use(path: Path, host: str, pid: int) -> bool:
     changed = max(status.st_mtime, status.st_ctime)
     if host != _host_mark():
         return time.time() - changed < FOREIGN_LEFTOVER_AGE_S
+    return _runs_since(pid, changed)
+
+
+def _runs_since(pid: int, moment: float) -> bool:
+    """True when the process ran at that time; one that started later only inherited the number."""
     process = _process(pid)
-    # A process younger than the leftover has only inherited the number.
-    return process is not None and process.create_time() < changed + 1.0
+    return process is not None and process.create_time() < moment + 1.0
 
 
 def _is_about(error: OSError, *paths: Path) -> bool:
@@ -440,6 +444,11 @@ def peak_memory_mb() -> float:
         import psutil
 
         return psutil.Process().memory_info().peak_wset / 1e6
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux counts the parent of a fresh process into getrusage's figure
+        peak_kib = re.search(r"VmHWM:\s*(\d+) kB", status.read_text())
+        if peak_kib is not None:
+            return int(peak_kib[1]) * 1024 / 1e6
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
