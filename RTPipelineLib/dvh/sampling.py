@@ -1,0 +1,236 @@
+"""The dose in the boxes that a structure is cut into.
+
+A box is a cell of the lattice times the thickness of a layer. Of each box we want the mean of the
+trilinear dose and its range in the three directions. Where the dose grid is parallel to the contour
+planes the interpolation separates into one small matrix per axis, the cells are fractions of the
+dose voxels, and the mean over a box is exact; otherwise the dose is taken at the corners.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from ..geometry import Grid
+from ..model import Dose
+from ..structures.coverage import Lattice
+
+# Axes nearer than this (rad) are parallel: 0.015 mm over 300 mm.
+PARALLEL_RAD = 5e-5
+
+
+@dataclass(frozen=True, eq=False)
+class BoxDose:
+    """Dose in boxes `[layer, v, u]`, float32, in Gy.
+
+    `mean`, and the differences `across_u`, `across_v`, `across_w` between opposite faces;
+    `inside` (broadcasts to the same shape, booleans) tells which boxes lie in the dose grid.
+    """
+
+    mean: np.ndarray
+    across_u: np.ndarray
+    across_v: np.ndarray
+    across_w: np.ndarray
+    inside: np.ndarray
+
+
+class DoseSampler(Protocol):
+    """Something that knows the dose in the coordinates of a contour frame."""
+
+    def boxes(self, lattice: Lattice, low_mm: np.ndarray, high_mm: np.ndarray) -> BoxDose:
+        """Dose in the boxes of `lattice` times the layers `low_mm`..`high_mm` (n,)."""
+        ...
+
+    def range_gy(self, lattice: Lattice, low_mm: float, high_mm: float) -> tuple[float, float]:
+        """Bounds of the dose in a block."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class AlignedDose:
+    """Dose whose axes are those of the contour frame: `array` `[w, v, u]`, `centres` of its voxels
+    along u, v, w (ascending, mm) and `reach`, the ends of the grid along each."""
+
+    array: np.ndarray
+    centres: tuple[np.ndarray, np.ndarray, np.ndarray]
+    reach: tuple[tuple[float, float], ...]
+
+    def boxes(self, lattice: Lattice, low_mm: np.ndarray, high_mm: np.ndarray) -> BoxDose:
+        """See `DoseSampler`."""
+        (u0, v0), (du, dv), (nv, nu) = lattice.origin_mm, lattice.step_mm, lattice.shape
+        u, v = u0 + du * np.arange(nu + 1), v0 + dv * np.arange(nv + 1)
+        block, (cu, cv, cw) = self._crop((u[0], u[-1]), (v[0], v[-1]), (low_mm[0], high_mm[-1]))
+        flat = block.reshape(len(block), -1)
+        shape = (len(low_mm), *block.shape[1:])
+        mean_w = (_mean_weights(cw, low_mm, high_mm) @ flat).reshape(shape)
+        ends = _point_weights(cw, high_mm) - _point_weights(cw, low_mm)
+        rise_w = (ends.astype(np.float32) @ flat).reshape(shape)
+        inside = (
+            _within(low_mm, high_mm, self.reach[2])[:, None, None]
+            & _within(v[:-1], v[1:], self.reach[1])[:, None]
+            & _within(u[:-1], u[1:], self.reach[0])
+        )
+        return _from_corners(_resample(mean_w, cv, cu, v, u), _resample(rise_w, cv, cu, v, u), inside)
+
+    def range_gy(self, lattice: Lattice, low_mm: float, high_mm: float) -> tuple[float, float]:
+        """See `DoseSampler`."""
+        (u0, v0), (du, dv), (nv, nu) = lattice.origin_mm, lattice.step_mm, lattice.shape
+        block, _ = self._crop((u0, u0 + du * nu), (v0, v0 + dv * nv), (low_mm, high_mm))
+        return float(block.min()), float(block.max())
+
+    def _crop(
+        self, *spans: tuple[float, float]
+    ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """The voxels that the spans along u, v, w need, and their centres."""
+        parts = []
+        for centres, (low, high) in zip(self.centres, spans, strict=True):
+            first = max(int(np.searchsorted(centres, low + 1e-9, side="right")) - 1, 0)
+            last = min(int(np.searchsorted(centres, high - 1e-9)) + 1, len(centres))
+            first = min(first, len(centres) - 1)
+            parts.append(slice(first, max(last, first + 1)))
+        block = np.ascontiguousarray(self.array[parts[2], parts[1], parts[0]], dtype=np.float32)
+        u, v, w = (c[p] for c, p in zip(self.centres, parts, strict=True))
+        return block, (u, v, w)
+
+
+@dataclass(frozen=True, eq=False)
+class ObliqueDose:
+    """Dose on a grid that is turned against the contour frame `axes` (rows u, v, w)."""
+
+    array: np.ndarray
+    grid: Grid
+    axes: np.ndarray
+
+    def boxes(self, lattice: Lattice, low_mm: np.ndarray, high_mm: np.ndarray) -> BoxDose:
+        """See `DoseSampler`."""
+        (u0, v0), (du, dv), (nv, nu) = lattice.origin_mm, lattice.step_mm, lattice.shape
+        u, v = u0 + du * np.arange(nu + 1), v0 + dv * np.arange(nv + 1)
+        low, high = self._at(u, v, low_mm), self._at(u, v, high_mm)
+        centres = self._points(u[:-1] + du / 2, v[:-1] + dv / 2, (low_mm + high_mm) / 2)
+        return _from_corners((low + high) / 2, high - low, self.grid.contains(centres))
+
+    def range_gy(self, lattice: Lattice, low_mm: float, high_mm: float) -> tuple[float, float]:
+        """See `DoseSampler`."""
+        return float(self.array.min()), float(self.array.max())
+
+    def _points(self, u: np.ndarray, v: np.ndarray, w: np.ndarray) -> np.ndarray:
+        plane = u[None, :, None] * self.axes[0] + v[:, None, None] * self.axes[1]
+        return plane + (w[:, None] * self.axes[2])[:, None, None, :]
+
+    def _at(self, u: np.ndarray, v: np.ndarray, w: np.ndarray) -> np.ndarray:
+        from scipy.ndimage import map_coordinates
+
+        index = self.grid.to_index(self._points(u, v, w))
+        order = np.moveaxis(index, -1, 0)[::-1]  # i, j, k -> k, j, i
+        return map_coordinates(self.array, order, order=1, mode="nearest", output=np.float32)
+
+
+def dose_sampler(dose: Dose, axes: np.ndarray) -> AlignedDose | ObliqueDose:
+    """The sampler of a dose in the frame whose unit vectors u, v, w are the rows of `axes`."""
+    grid = dose.grid
+    cosines = axes @ grid.direction  # [frame axis, grid axis]
+    match = np.argmax(np.abs(cosines), axis=1)
+    parallel = np.abs(cosines[np.arange(3), match]) > 1 - PARALLEL_RAD**2 / 2
+    if not parallel.all() or len(set(match.tolist())) != 3:
+        return ObliqueDose(dose.array_gy, grid, axes)
+    array = dose.array_gy.transpose([2 - match[2], 2 - match[1], 2 - match[0]])
+    centres, reach = [], []
+    for frame_axis, grid_axis in enumerate(match):
+        if grid_axis == 2:
+            offsets = grid.k_positions_mm
+        else:
+            offsets = np.arange(grid.size_ijk[grid_axis]) * grid.spacing_mm[grid_axis]
+        sign = np.sign(cosines[frame_axis, grid_axis])
+        position = axes[frame_axis] @ grid.origin_mm + sign * offsets
+        if sign < 0:
+            position = position[::-1]
+            array = np.flip(array, axis=2 - frame_axis)
+        single = grid.spacing_mm[grid_axis]
+        steps = np.diff(position) if len(position) > 1 else np.array([single])
+        centres.append(position)
+        reach.append((position[0] - steps[0] / 2, position[-1] + steps[-1] / 2))
+    return AlignedDose(array, (centres[0], centres[1], centres[2]), tuple(reach))
+
+
+def _from_corners(mean_w: np.ndarray, rise_w: np.ndarray, inside: np.ndarray) -> BoxDose:
+    """Boxes from the values at their edges along w, `[layer, v line, u line]`: the mean dose along
+    the edge and the rise along it."""
+    along_u = mean_w[:, :, :-1] + mean_w[:, :, 1:]
+    rise_u = mean_w[:, :, 1:] - mean_w[:, :, :-1]
+    sum_w = rise_w[:, :, :-1] + rise_w[:, :, 1:]
+    half, quarter = np.float32(0.5), np.float32(0.25)
+    return BoxDose(
+        mean=(along_u[:, :-1] + along_u[:, 1:]) * quarter,
+        across_u=(rise_u[:, :-1] + rise_u[:, 1:]) * half,
+        across_v=(along_u[:, 1:] - along_u[:, :-1]) * half,
+        across_w=(sum_w[:, :-1] + sum_w[:, 1:]) * quarter,
+        inside=inside,
+    )
+
+
+def _resample(
+    block: np.ndarray, cv: np.ndarray, cu: np.ndarray, v: np.ndarray, u: np.ndarray
+) -> np.ndarray:
+    """Bilinear values of `block` `[layer, v, u]` (centres cv, cu) on the lines v and u."""
+    return _lerp(_lerp(block, cv, v, 1), cu, u, 2)
+
+
+def _lerp(block: np.ndarray, centres: np.ndarray, x: np.ndarray, axis: int) -> np.ndarray:
+    """Linear interpolation along one axis, constant beyond the ends."""
+    if len(x) == len(centres) and np.abs(x - centres).max() < 1e-7:
+        return block
+    left, fraction = _place(centres, x)
+    right = np.minimum(left + 1, len(centres) - 1)
+    shape = [1, 1, 1]
+    shape[axis] = len(x)
+    near = np.take(block, left, axis=axis)
+    far = np.take(block, right, axis=axis)
+    far -= near
+    far *= fraction.astype(np.float32).reshape(shape)
+    near += far
+    return near
+
+
+def _place(centres: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Left neighbour of each x among `centres`, and how far (0..1) it lies towards the right one."""
+    if len(centres) == 1:
+        return np.zeros(len(x), dtype=np.int64), np.zeros(len(x))
+    left = np.clip(np.searchsorted(centres, x, side="right") - 1, 0, len(centres) - 2)
+    fraction = (x - centres[left]) / (centres[left + 1] - centres[left])
+    return left, np.clip(fraction, 0.0, 1.0)
+
+
+def _point_weights(centres: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """(n, k) weights of the voxels in the linear interpolation at x (n,)."""
+    left, fraction = _place(centres, x)
+    weights = np.zeros((len(x), len(centres)))
+    rows = np.arange(len(x))
+    weights[rows, left] = 1 - fraction
+    weights[rows, np.minimum(left + 1, len(centres) - 1)] += fraction
+    return weights
+
+
+def _mean_weights(centres: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """(n, k) float32 weights of the voxels in the mean of the linear interpolation over low..high."""
+
+    def integral(x: np.ndarray) -> np.ndarray:
+        """Integral of every voxel's hat function from the first centre to x."""
+        table = np.zeros((len(x), len(centres)))
+        table[:, 0] += np.minimum(x - centres[0], 0.0)
+        table[:, -1] += np.maximum(x - centres[-1], 0.0)
+        steps = np.diff(centres)
+        if steps.size:
+            part = np.clip((x[:, None] - centres[:-1]) / steps, 0.0, 1.0)
+            table[:, :-1] += steps * (part - part**2 / 2)
+            table[:, 1:] += steps * part**2 / 2
+        return table
+
+    return ((integral(high) - integral(low)) / (high - low)[:, None]).astype(np.float32)
+
+
+def _within(low: np.ndarray, high: np.ndarray, reach: tuple[float, float]) -> np.ndarray:
+    """Which intervals have their middle inside `reach` (intervals do not cross its ends)."""
+    middle = (low + high) / 2
+    return (middle >= reach[0]) & (middle <= reach[1])

@@ -1,0 +1,195 @@
+"""What lies between the contour planes, and beyond the first and the last.
+
+A contour stack is turned into layers. In a layer the structure is a weighted sum of the sections of
+its two planes: the section fades from one contour to the next, and its area follows a smooth curve
+through the areas of the contours (cubic Hermite with the slopes of parabolas through three planes),
+which is exact for spheres, ellipsoids, cones and cylinders across the planes. Straight fading alone would
+lose volume wherever a structure is convex (a sphere of 24 mm in 3 mm slices: 1.2 %).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+EndCaps = Literal["half-slice", "none", "adaptive"]
+BetweenPlanes = Literal["interpolate", "slab"]
+
+# The interpolated area may leave the range of its two sections by so much; beyond, the
+# neighbouring planes belong to another shape (a branching, a step) and are not believed.
+AREA_OVERSHOOT = 0.25
+
+
+@dataclass(frozen=True, eq=False)
+class Layers:
+    """Thin layers parallel to the contour planes, ascending along w.
+
+    Layer n spans `low_mm[n]`..`high_mm[n]` and holds the section of plane `first[n]` with weight
+    `weight_first[n]` plus that of plane `second[n]` with weight `weight_second[n]`.
+    """
+
+    low_mm: np.ndarray
+    high_mm: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+    weight_first: np.ndarray
+    weight_second: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.low_mm)
+
+    def volume_mm3(self, area_mm2: np.ndarray) -> float:
+        """Volume, given the area of each plane."""
+        area = self.weight_first * area_mm2[self.first] + self.weight_second * area_mm2[self.second]
+        return float(area @ (self.high_mm - self.low_mm))
+
+
+@dataclass(frozen=True, eq=False)
+class _Segments:
+    """Undivided pieces of the stack, one row each: span, planes and the curve of the area."""
+
+    low: np.ndarray
+    high: np.ndarray
+    first: np.ndarray
+    second: np.ndarray  # equal to `first` where a single section rules
+    slope_low: np.ndarray  # of the area along w at both ends, for the pieces between two sections
+    slope_high: np.ndarray
+
+
+def make_layers(
+    w_mm: np.ndarray,
+    area_mm2: np.ndarray,
+    hole_after: np.ndarray,
+    lone_mm: float,
+    *,
+    end_caps: EndCaps = "half-slice",
+    between_planes: BetweenPlanes = "interpolate",
+    max_mm: float = np.inf,
+    cuts_mm: tuple[float, ...] = (),
+) -> Layers:
+    """Layers of a stack of planes at `w_mm` (p,) whose sections have `area_mm2` (p,).
+
+    `hole_after` (p - 1,) splits the stack; `lone_mm` is the thickness of a plane that stands alone
+    (nan: it has no volume). No layer is thicker than `max_mm`, and none spans a position in `cuts_mm`.
+    """
+    bounds = [0, *(np.flatnonzero(hole_after) + 1).tolist(), len(w_mm)]
+    rows: list[tuple[np.ndarray, ...]] = []
+    for a, b in zip(bounds[:-1], bounds[1:], strict=True):
+        rows += _run_segments(w_mm, area_mm2, a, b, lone_mm, end_caps, between_planes)
+    if not rows:
+        none = np.empty(0)
+        return Layers(none, none, none.astype(int), none.astype(int), none, none)
+    columns = [np.concatenate(column) for column in zip(*rows, strict=True)]
+    return _divide(_Segments(*columns), w_mm, area_mm2, max_mm, cuts_mm)
+
+
+def _run_segments(
+    w: np.ndarray,
+    area: np.ndarray,
+    a: int,
+    b: int,
+    lone_mm: float,
+    end_caps: EndCaps,
+    between: BetweenPlanes,
+) -> list[tuple[np.ndarray, ...]]:
+    """Segments of the planes a..b-1, which hang together."""
+
+    def flat(low: np.ndarray, high: np.ndarray, plane: np.ndarray) -> tuple[np.ndarray, ...]:
+        zero = np.zeros(len(plane))
+        return low, high, plane, plane, zero, zero
+
+    planes = np.arange(a, b)
+    if b - a == 1:
+        half = lone_mm / 2
+        return [flat(w[a:b] - half, w[a:b] + half, planes)] if half > 0 else []
+    z, steps = w[a:b], np.diff(w[a:b])
+    begin, end = np.array([z[0]]), np.array([z[-1]])
+    caps = end_caps != "none"
+    rows = [flat(begin - steps[0] / 2, begin, planes[:1])] if caps else []
+    if between == "slab":
+        middle = (z[:-1] + z[1:]) / 2
+        low, high = np.concatenate([begin, middle]), np.concatenate([middle, end])
+        rows.append(flat(low, high, planes))
+    else:
+        slope = _slopes(z, area[a:b])
+        rows.append((z[:-1], z[1:], planes[:-1], planes[1:], slope[:-1], slope[1:]))
+    if caps:
+        rows.append(flat(end, end + steps[-1] / 2, planes[-1:]))
+    return rows
+
+
+def _slopes(z: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Slope at every plane of the parabola through it and its neighbours (at the ends: through the
+    first or last three); for two planes that of the straight line."""
+    h = np.diff(z)
+    s = np.diff(y) / h
+    if len(z) == 2:
+        return np.array([s[0], s[0]])
+    slope = np.empty(len(z))
+    slope[1:-1] = (s[:-1] * h[1:] + s[1:] * h[:-1]) / (h[1:] + h[:-1])
+    slope[0] = s[0] - h[0] * (s[1] - s[0]) / (h[0] + h[1])
+    slope[-1] = s[-1] + h[-1] * (s[-1] - s[-2]) / (h[-1] + h[-2])
+    return slope
+
+
+def _divide(
+    segments: _Segments,
+    w: np.ndarray,
+    area: np.ndarray,
+    max_mm: float,
+    cuts_mm: tuple[float, ...],
+) -> Layers:
+    """Cut segments into layers of equal thickness, at most `max_mm`, and at `cuts_mm`."""
+    span = segments.high - segments.low
+    counts = np.maximum(np.ceil(span / max_mm - 1e-6), 1).astype(np.int64)
+    row = np.repeat(np.arange(len(span)), counts)
+    step = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+    thickness = span[row] / counts[row]
+    low = segments.low[row] + step * thickness
+    high = np.where(step + 1 == counts[row], segments.high[row], low + thickness)
+    for cut in cuts_mm:
+        split = (low < cut - 1e-9) & (high > cut + 1e-9)
+        row = np.concatenate([row, row[split]])
+        low, high = (
+            np.concatenate([low, np.full(split.sum(), cut)]),
+            np.concatenate([np.where(split, cut, high), high[split]]),
+        )
+    order = np.argsort(low, kind="stable")
+    order = order[high[order] > low[order]]
+    return _weighted(segments, row[order], low[order], high[order], area)
+
+
+def _weighted(
+    segments: _Segments, row: np.ndarray, low: np.ndarray, high: np.ndarray, area: np.ndarray
+) -> Layers:
+    """Give every layer (a part of segment `row`) the weights of its two sections."""
+    first, second = segments.first[row], segments.second[row]
+    span = segments.high[row] - segments.low[row]
+    begin, end = (low - segments.low[row]) / span, (high - segments.low[row]) / span
+    fade = np.where(first == second, 0.0, (begin + end) / 2)
+    a, b = area[first], area[second]
+    straight = (1 - fade) * a + fade * b
+    # Mean over begin..end of the Hermite cubic's difference from the straight line.
+    rise = b - a
+    p, q = segments.slope_low[row] * span - rise, segments.slope_high[row] * span - rise
+    bulge = (
+        p * (_mean_power(begin, end, 1) - 2 * _mean_power(begin, end, 2) + _mean_power(begin, end, 3))
+        + q * (_mean_power(begin, end, 3) - _mean_power(begin, end, 2))
+    )
+    curved = np.where(first == second, a, straight + bulge)
+    curved = np.clip(
+        curved,
+        (1 - AREA_OVERSHOOT) * np.minimum(a, b),
+        (1 + AREA_OVERSHOOT) * np.maximum(a, b),
+    )
+    factor = np.divide(curved, straight, out=np.ones_like(curved), where=straight > 0)
+    return Layers(low, high, first, second, (1 - fade) * factor, fade * factor)
+
+
+def _mean_power(begin: np.ndarray, end: np.ndarray, power: int) -> np.ndarray:
+    """Mean of t^power over begin..end."""
+    width = end - begin
+    total = (end ** (power + 1) - begin ** (power + 1)) / (power + 1)
+    return np.divide(total, width, out=begin**power, where=width > 0)

@@ -1,0 +1,238 @@
+"""From loose contours to an ordered stack of planes.
+
+The contours of one ROI lie in parallel planes that may be oblique to the patient axes (PS3.3
+C.8.8.6.3). Here their common normal is found, loops are gathered to planes, and gaps in the stack
+are judged. No vertex is moved: in-plane positions are the vertices' own, only their (tiny) distance
+from the plane is dropped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..model import CLOSED_TYPES, Contours, ImagePlanes
+
+# Loops belong to one plane within 5 % of the plane spacing, at most 0.1 mm.
+PLANE_TOLERANCE = 0.05
+PLANE_TOLERANCE_MM = 0.1
+# A gap is suspicious when it exceeds its neighbouring gaps by this factor.
+GAP_FACTOR = 1.5
+# A normal this near to a reference direction (in rad) is that direction: over 300 mm it is 3 um.
+SNAP_RAD = 1e-5
+
+
+@dataclass(frozen=True, eq=False)
+class PlaneStack:
+    """The closed loops of one ROI, sorted into parallel planes.
+
+    axes : (3, 3), rows are the unit vectors u, v (in the plane) and w (its normal) in LPS;
+        a coordinate is `point @ axis`.
+    w_mm : (p,) ascending positions of the planes along w.
+    points_mm : (n, 2) vertices as u, v, loop after loop in the order of planes.
+    starts : (m + 1,) first vertex of each loop; `plane` (m,) the plane of each loop;
+        `xor` (m,) True for loops of type CLOSEDPLANAR_XOR.
+    hole_after : (p - 1,) True where the gap to the next plane is not filled.
+    lone_mm : thickness of a plane that has no neighbour, nan when nothing tells it.
+    """
+
+    axes: np.ndarray
+    w_mm: np.ndarray
+    points_mm: np.ndarray
+    starts: np.ndarray
+    plane: np.ndarray
+    xor: np.ndarray
+    hole_after: np.ndarray
+    lone_mm: float
+    flags: tuple[str, ...] = ()
+
+    def loop(self, index: int) -> np.ndarray:
+        """(n, 2) vertices of one loop."""
+        return self.points_mm[self.starts[index] : self.starts[index + 1]]
+
+
+@dataclass(frozen=True, eq=False)
+class ClosedLoops:
+    """The loops of an ROI that enclose an area: points (n, 3), starts (m + 1,), xor (m,), and the
+    vector area (m, 3) of each loop in mm2 (Newell)."""
+
+    points_mm: np.ndarray
+    starts: np.ndarray
+    xor: np.ndarray
+    area_mm2: np.ndarray
+    flags: tuple[str, ...]
+
+    @property
+    def normal(self) -> np.ndarray:
+        """(3,) unit normal common to the loops, weighted by their area; its sign is arbitrary."""
+        largest = self.area_mm2[np.argmax(np.linalg.norm(self.area_mm2, axis=1))]
+        signs = np.where(self.area_mm2 @ largest < 0, -1.0, 1.0)
+        total = signs @ self.area_mm2
+        total = total / np.linalg.norm(total)
+        for axis in np.eye(3):
+            if np.linalg.norm(np.cross(total, axis)) < SNAP_RAD:
+                return axis
+        return total
+
+
+def closed_loops(contours: Contours) -> ClosedLoops | None:
+    """The usable loops of an ROI; None when none encloses an area.
+
+    POINT and OPEN contours carry no volume; loops of less than three vertices, without area or with
+    coordinates that are no numbers are left out. Each of these is said in `flags`.
+    """
+    starts, flags = contours.starts, list(contours.flags)
+    sizes = np.diff(starts)
+    closed = np.array([kind in CLOSED_TYPES for kind in contours.kinds], dtype=bool)
+    finite = _every(np.isfinite(contours.points_mm).all(axis=1), starts)
+    use = closed & finite & (sizes >= 3)
+    area = np.zeros((len(sizes), 3))
+    if use.any():
+        area = _vector_areas(np.where(np.isfinite(contours.points_mm), contours.points_mm, 0), starts)
+    flat = use & (np.linalg.norm(area, axis=1) <= 1e-9)
+    use &= ~flat
+    for flag, wrong in (
+        ("open-or-point-contour", ~closed),
+        ("contour-not-finite", closed & ~finite),
+        ("contour-too-few-points", closed & (sizes < 3)),
+        ("contour-without-area", flat),
+    ):
+        if wrong.any():
+            flags.append(flag)
+    if not use.any():
+        return None
+    keep = np.repeat(use, sizes)
+    xor = np.array([kind == "CLOSEDPLANAR_XOR" for kind in contours.kinds], dtype=bool)
+    new_starts = np.concatenate([[0], np.cumsum(sizes[use])])
+    points = contours.points_mm if keep.all() else contours.points_mm[keep]
+    return ClosedLoops(
+        np.asarray(points, dtype=np.float64), new_starts, xor[use], area[use], tuple(flags)
+    )
+
+
+def plane_stack(
+    loops: ClosedLoops, axes: np.ndarray, image_planes: ImagePlanes | None = None
+) -> PlaneStack:
+    """Sort loops into planes across `axes[2]` and judge the gaps between them."""
+    flags = list(loops.flags)
+    local = loops.points_mm @ axes.T
+    w = local[:, 2]
+    first = loops.starts[:-1]
+    low, high = np.minimum.reduceat(w, first), np.maximum.reduceat(w, first)
+    position = (low + high) / 2
+    images = _positions_along(image_planes, axes[2])
+    order = np.argsort(position, kind="stable")
+    ladder = position[order]
+    spacing = _typical_step(ladder, images)
+    tolerance = min(PLANE_TOLERANCE * spacing, PLANE_TOLERANCE_MM)
+    if np.any(high - low > 2 * PLANE_TOLERANCE_MM):
+        flags.append("contour-not-planar")
+    plane_sorted = _group(ladder, tolerance)
+    count = int(plane_sorted[-1]) + 1
+    w_mm = np.bincount(plane_sorted, ladder) / np.bincount(plane_sorted)
+    sizes = np.diff(loops.starts)[order]
+    vertex = _ragged(first[order], sizes)
+    hole, gap_flags = _holes(w_mm, images, tolerance)
+    image_step = float(np.median(np.diff(images))) if images.size > 1 else float("nan")
+    if count == 1 and not image_step > 0:
+        flags.append("single-plane-no-thickness")
+    return PlaneStack(
+        axes=axes,
+        w_mm=w_mm,
+        points_mm=local[vertex, :2],
+        starts=np.concatenate([[0], np.cumsum(sizes)]),
+        plane=plane_sorted,
+        xor=loops.xor[order],
+        hole_after=hole,
+        lone_mm=image_step,
+        flags=tuple(dict.fromkeys([*flags, *gap_flags])),
+    )
+
+
+def _vector_areas(points: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """(m, 3) vector area of each loop: half the sum of the cross products of its edges."""
+    sizes = np.diff(starts)
+    filled = sizes > 0
+    first = starts[:-1][filled]
+    local = points - np.repeat(points[first], sizes[filled], axis=0)
+    following = np.empty_like(local)
+    following[:-1] = local[1:]
+    following[starts[1:][filled] - 1] = local[first]
+    area = np.zeros((len(sizes), 3))
+    for axis, (a, b) in enumerate(((1, 2), (2, 0), (0, 1))):
+        cross = local[:, a] * following[:, b] - local[:, b] * following[:, a]
+        area[filled, axis] = np.add.reduceat(cross, first) / 2
+    return area
+
+
+def _every(true: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """For each loop, whether all its vertices are `true` (also for loops without vertices)."""
+    wrong = np.concatenate([[0], np.cumsum(~true)])
+    return wrong[starts[1:]] == wrong[starts[:-1]]
+
+
+def _ragged(first: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Indices first[0], first[0]+1, .. for `sizes[0]` entries, then the same for the next run."""
+    ends = np.cumsum(sizes)
+    return np.arange(ends[-1]) + np.repeat(first - (ends - sizes), sizes)
+
+
+def _positions_along(image_planes: ImagePlanes | None, normal: np.ndarray) -> np.ndarray:
+    """Image slice positions along `normal`; empty when the slices are not parallel to it."""
+    if image_planes is None:
+        return np.empty(0)
+    cosine = float(image_planes.normal @ normal)
+    if abs(cosine) < 1 - 1e-4:
+        return np.empty(0)
+    return np.sort(np.sign(cosine) * np.asarray(image_planes.positions_mm, dtype=np.float64))
+
+
+def _typical_step(ladder: np.ndarray, images: np.ndarray) -> float:
+    """Plane spacing for tolerances: of the contours themselves, else of the image."""
+    steps = np.diff(ladder)
+    for least in (PLANE_TOLERANCE_MM, 1e-4):
+        if np.any(steps > least):
+            return float(np.median(steps[steps > least]))
+    return float(np.median(np.diff(images))) if images.size > 1 else 1.0
+
+
+def _group(ladder: np.ndarray, tolerance: float) -> np.ndarray:
+    """(m,) plane numbers of ascending positions; no plane is thicker than the tolerance."""
+    plane = np.concatenate([[0], np.cumsum(np.diff(ladder) > tolerance)])
+    thickness = np.maximum.reduceat(ladder, np.unique(plane, return_index=True)[1])
+    thickness = thickness - ladder[np.unique(plane, return_index=True)[1]]
+    if np.all(thickness <= tolerance + 1e-9):
+        return plane
+    plane = np.zeros(len(ladder), dtype=np.int64)  # a chain of near positions: cut it one by one
+    begin = ladder[0]
+    for i in range(1, len(ladder)):
+        new = ladder[i] - begin > tolerance
+        plane[i] = plane[i - 1] + new
+        begin = ladder[i] if new else begin
+    return plane
+
+
+def _holes(
+    w: np.ndarray, images: np.ndarray, tolerance: float
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Which gaps of the stack are holes.
+
+    A gap is one only when it exceeds 1.5 x the gaps beside it and image planes lie inside it
+    without contours; without images it is filled and flagged.
+    """
+    gaps = np.diff(w)
+    hole = np.zeros(gaps.size, dtype=bool)
+    if gaps.size < 2:
+        return hole, ()
+    padded = np.concatenate([[0.0], gaps, [0.0]])
+    wide = gaps > GAP_FACTOR * np.maximum(padded[:-2], padded[2:])
+    if not wide.any():
+        return hole, ()
+    if not images.size:
+        return hole, ("contour-gap-filled",)
+    inside = np.searchsorted(images, w[1:] - tolerance) - np.searchsorted(
+        images, w[:-1] + tolerance, side="right"
+    )
+    hole = wide & (inside > 0)
+    return hole, ("contour-gap-hole",) if hole.any() else ()

@@ -1,0 +1,205 @@
+"""One structure as sections: planes, their exact coverage, and the way between them.
+
+Contours and masks become the same thing here, so that all that follows (DVH, volumes) is one code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..model import Contours, ImagePlanes, Mask
+from .coverage import Coverage, Lattice, cover, crooked_planes
+from .interpolation import BetweenPlanes, EndCaps, Layers, make_layers
+from .planes import PlaneStack, closed_loops, plane_stack
+from .polygons import loop_edges, plane_region, reversed_edges, robust_region, signed_areas
+
+
+@dataclass(frozen=True, eq=False)
+class ContourSections:
+    """The regions of a contour stack: `edges` (n, 4) in mm and the plane of each.
+
+    `area_mm2` (p,) are the areas of the sections (of crossing loops: before they are resolved).
+    """
+
+    stack: PlaneStack
+    edges: np.ndarray
+    plane: np.ndarray
+    area_mm2: np.ndarray
+    flags: tuple[str, ...]
+
+    @property
+    def axes(self) -> np.ndarray:
+        """(3, 3) rows u, v, w."""
+        return self.stack.axes
+
+    @property
+    def bounds_mm(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper corner (u, v) of all sections."""
+        points = self.stack.points_mm
+        return points.min(axis=0), points.max(axis=0)
+
+    def coverage(self, lattice: Lattice) -> Coverage:
+        """Exact coverage of every plane; loops that cross themselves are resolved on the way."""
+        shape = (len(self.stack.w_mm), *lattice.shape)
+        edges = lattice.to_cells(self.edges)
+        coverage = cover(edges, self.plane, shape)
+        for plane in crooked_planes(coverage):
+            region = lattice.to_cells(_resolved(self.stack, int(plane)))
+            one = cover(region, np.zeros(len(region), dtype=np.int64), (1, *lattice.shape))
+            coverage.share[plane] = one.share[0]
+            coverage.moment_u[plane] = one.moment_u[0]
+            coverage.moment_v[plane] = one.moment_v[0]
+        return coverage
+
+    def layers(
+        self,
+        area_mm2: np.ndarray,
+        end_caps: EndCaps,
+        between_planes: BetweenPlanes,
+        max_mm: float,
+        cuts_mm: tuple[float, ...],
+    ) -> Layers:
+        """Layers between and beyond the planes; `area_mm2` as covered."""
+        return make_layers(
+            self.stack.w_mm,
+            area_mm2,
+            self.stack.hole_after,
+            self.stack.lone_mm,
+            end_caps=end_caps,
+            between_planes=between_planes,
+            max_mm=max_mm,
+            cuts_mm=cuts_mm,
+        )
+
+
+def frame_axes(normal: np.ndarray, preferred: np.ndarray) -> np.ndarray:
+    """(3, 3) rows u, v, w of a frame whose w is `normal`.
+
+    Columns of `preferred` (the dose grid's directions) become the axes where they fit, so that the
+    dose can be sampled axis by axis.
+    """
+    along = preferred.T @ normal
+    nearest = int(np.argmax(np.abs(along)))
+    if abs(along[nearest]) > 1 - 1e-9:
+        u, v = (a for a in range(3) if a != nearest)
+        return preferred.T[[u, v, nearest]]
+    w = normal * np.sign(along[nearest])
+    start = preferred[:, (nearest + 1) % 3]
+    u = start - (start @ w) * w
+    u /= np.linalg.norm(u)
+    return np.stack([u, np.cross(w, u), w])
+
+
+def contour_sections(contours: Contours, preferred: np.ndarray) -> ContourSections | None:
+    """The regions of an ROI's contours; None when no loop encloses an area."""
+    loops = closed_loops(contours)
+    if loops is None:
+        return None
+    normal = _snapped(loops.normal, contours.image_planes, preferred)
+    stack = plane_stack(loops, frame_axes(normal, preferred), contours.image_planes)
+    edges, plane, flags = _regions(stack)
+    count = len(stack.w_mm)
+    moment = (edges[:, 0] + edges[:, 2]) / 2 * (edges[:, 3] - edges[:, 1])
+    area = np.abs(np.bincount(plane, moment, count))
+    return ContourSections(stack, edges, plane, area, tuple(dict.fromkeys([*stack.flags, *flags])))
+
+
+def _snapped(
+    normal: np.ndarray, image_planes: ImagePlanes | None, preferred: np.ndarray
+) -> np.ndarray:
+    """The normal, replaced by that of the image or a grid axis when it differs by rounding only."""
+    candidates = [] if image_planes is None else [image_planes.normal]
+    for candidate in [*candidates, *preferred.T]:
+        if np.linalg.norm(np.cross(normal, candidate)) < 1e-4:
+            return candidate
+    return normal
+
+
+def _regions(stack: PlaneStack) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Oriented edges of all planes. Planes of one loop are turned in one go; the others, one by
+    one, are combined by the rules of `polygons`."""
+    edges = loop_edges(stack.points_mm, stack.starts)
+    areas = signed_areas(edges, stack.starts)
+    plane = np.repeat(stack.plane, np.diff(stack.starts))
+    clockwise = np.repeat(areas < 0, np.diff(stack.starts))
+    edges = np.where(clockwise[:, None], reversed_edges(edges), edges)
+    loops_in_plane = np.bincount(stack.plane, minlength=len(stack.w_mm))
+    shared = np.flatnonzero(loops_in_plane > 1)
+    if not shared.size:
+        return edges, plane, ()
+    alone = loops_in_plane[plane] == 1
+    parts, planes, flags = [edges[alone]], [plane[alone]], []
+    for number in shared:
+        members = np.flatnonzero(stack.plane == number)
+        region, found = plane_region([stack.loop(m) for m in members], stack.xor[members].tolist())
+        parts.append(region)
+        planes.append(np.full(len(region), number))
+        flags.extend(found)
+    return np.concatenate(parts), np.concatenate(planes), tuple(dict.fromkeys(flags))
+
+
+def _resolved(stack: PlaneStack, plane: int) -> np.ndarray:
+    members = np.flatnonzero(stack.plane == plane)
+    return robust_region([stack.loop(m) for m in members], stack.xor[members].tolist())
+
+
+@dataclass(frozen=True, eq=False)
+class MaskSections:
+    """The voxels of a mask: every slice is a plane that fills its own thickness."""
+
+    mask: Mask  # cropped to what is covered
+
+    @property
+    def axes(self) -> np.ndarray:
+        """(3, 3) rows u, v, w: the mask's own axes."""
+        return self.mask.grid.direction.T
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Flags of the mask."""
+        return self.mask.flags
+
+    def lattice(self, divide: tuple[int, int]) -> Lattice:
+        """The voxels' outlines, each side divided in `divide` (u, v) parts."""
+        grid = self.mask.grid
+        u, v, _ = self.axes @ grid.origin_mm
+        du, dv = grid.spacing_mm[:2]
+        nu, nv = divide
+        size = grid.shape[1] * nv, grid.shape[2] * nu
+        return Lattice((u - du / 2, v - dv / 2), (du / nu, dv / nv), size)
+
+    def coverage(self, lattice: Lattice) -> Coverage:
+        """Covered share of every cell."""
+        share = self.mask.array.astype(np.float32)
+        nv, nu = (a // b for a, b in zip(lattice.shape, self.mask.grid.shape[1:], strict=True))
+        return Coverage(share.repeat(nv, axis=1).repeat(nu, axis=2) if nu * nv > 1 else share)
+
+    def layers(self, max_mm: float, cuts_mm: tuple[float, ...]) -> Layers:
+        """Layers of the slices, each from the middle to its neighbours."""
+        grid = self.mask.grid
+        w = self.axes[2] @ grid.origin_mm + grid.k_positions_mm
+        return make_layers(
+            w,
+            np.ones(len(w)),
+            np.zeros(max(len(w) - 1, 0), dtype=bool),
+            float(grid.spacing_mm[2]),
+            between_planes="slab",
+            max_mm=max_mm,
+            cuts_mm=cuts_mm,
+        )
+
+
+def mask_sections(mask: Mask) -> MaskSections | None:
+    """The covered part of a mask; None when nothing is covered."""
+    filled = mask.array > 0
+    parts = []
+    for axis in range(3):
+        others = tuple(a for a in range(3) if a != axis)
+        used = np.flatnonzero(filled.any(axis=others))
+        if not used.size:
+            return None
+        parts.append(slice(int(used[0]), int(used[-1]) + 1))
+    k, j, i = parts
+    return MaskSections(replace(mask, array=mask.array[k, j, i], grid=mask.grid.crop(k, j, i)))
