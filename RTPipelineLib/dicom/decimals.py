@@ -1,8 +1,9 @@
-"""Decimal strings (DICOM VR DS, PS3.5 6.2) to float64, many at once and exactly as `float` reads them.
+"""Decimal strings (VR DS, PS3.5 6.2) to float64, many at once and exactly as `float` does.
 
-A structure set holds millions of coordinates as text. Numbers written plainly (an optional minus, at
-most 15 digits, at most one point) are a whole number over a power of ten that float64 holds exactly
-both, so one division gives the correctly rounded value (Clinger 1990). All else goes through `float`.
+A structure set holds millions of coordinates as text. Numbers written plainly (an optional minus,
+at most 15 digits, at most one point) are a whole number over a power of ten that float64 holds
+exactly both, so one division gives the correctly rounded value (Clinger 1990). All else goes
+through `float`.
 """
 
 from __future__ import annotations

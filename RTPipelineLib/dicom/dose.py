@@ -1,9 +1,10 @@
 """RTDOSE to a dose grid in Gy (PS3.3 C.8.8.3).
 
-Where the frames lie (C.8.8.3.2): the Grid Frame Offset Vector begins with 0 and is relative to Image
-Position (Patient) along row x column, or begins with that position's z, with rows along x and columns
-along y, and holds absolute z. Anything else is refused. Each frame lies at its own offset, so frames
-that are stored descending or unsorted are put in ascending order; the grid is never mirrored.
+Where the frames lie (C.8.8.3.2): the Grid Frame Offset Vector begins with 0 and is relative to
+Image Position (Patient) along row x column, or begins with that position's z, with rows along x and
+columns along y, and holds absolute z. Anything else is refused. Each frame lies at its own offset,
+so frames that are stored descending or unsorted are put in ascending order; the grid is never
+mirrored.
 """
 
 from __future__ import annotations
@@ -44,16 +45,18 @@ def dose_grid(source: Dataset | Mapping[str, object], name: str | Path = "dose")
 def read_dose(path: str | Path, *, normalisation_gy: float | None = None) -> Dose:
     """Read an RT Dose as Gy.
 
-    `normalisation_gy` is what the stored value 1.0 means in Gy; it is needed for doses whose units are
-    not GY (RELATIVE), and ignored for those in GY.
+    `normalisation_gy` is what a value of 1.0 (pixel x Dose Grid Scaling) means in Gy; doses whose
+    units are not GY (RELATIVE) need it, those in GY ignore it.
 
-    Flags: `signed-dose` (signed pixels outside an ERROR dose), `negative-dose`, `non-uniform-frames`,
-    `frames-sorted` (stored neither ascending nor descending), `thickness-assumed` (single frame
-    without Slice Thickness, 1 mm), `dose-type-missing`, `summation-type-missing`,
-    `summation-type-plan-sum` (PLAN_SUM, no DICOM term, is read as MULTI_PLAN), `normalised-by-user`,
-    `frame-of-reference-missing`, and those of `headers.summarise`.
+    Flags: `signed-dose` (signed pixels outside an ERROR dose), `negative-dose`,
+    `non-uniform-frames`, `frames-sorted` (stored neither ascending nor descending),
+    `thickness-assumed` (single frame without Slice Thickness, 1 mm), `dose-type-missing`,
+    `summation-type-missing`, `summation-type-plan-sum` (PLAN_SUM, no DICOM term, is read as
+    MULTI_PLAN), `normalised-by-user`, `frame-of-reference-missing`, and those of
+    `headers.summarise`.
 
-    Raises `DicomError` (no readable dose), `GeometryError` (positions), `DoseRefused` (units, type).
+    Raises `DicomError` (no readable dose), `GeometryError` (positions), `DoseRefused` (units,
+    type).
     """
     ds = read_dataset(path)
     header = Header(ds)
@@ -68,8 +71,8 @@ def read_dose(path: str | Path, *, normalisation_gy: float | None = None) -> Dos
     scaling = summary["scaling"]
     if scaling is None or not math.isfinite(scaling) or scaling <= 0:
         raise DicomError(
-            f"Dose Grid Scaling is {header.text('DoseGridScaling') or 'missing'}, a positive number "
-            "is needed; export the dose again",
+            f"Dose Grid Scaling is {header.text('DoseGridScaling') or 'missing'}, a positive "
+            "number is needed; export the dose again",
             path,
         )
     array = _read_gy(ds, grid, order, scaling * factor, path)

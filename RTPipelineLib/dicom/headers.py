@@ -77,8 +77,8 @@ def summarise(ds: Dataset, kind: str | None = None) -> Summary:
     """Plain, JSON-able summary of an RT object's header; `{}` for images and other kinds.
 
     `ds` may be read with `stop_before_pixels`; no value, however malformed, raises. The keys of
-    each kind stand in its function below; `flags` is in all of them. `kind` is given by a caller who
-    knows better than SOP Class and Modality.
+    each kind stand in its function below; `flags` is in all of them. `kind` is given by a caller
+    who knows better than SOP Class and Modality.
     """
     header = Header(ds)
     kind = kind or kind_of(header.text("SOPClassUID"), header.text("Modality"))

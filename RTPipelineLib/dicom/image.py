@@ -40,14 +40,14 @@ Progress = Callable[[int, int], None]
 def read_series(paths: Sequence[str | Path], progress: Progress | None = None) -> Volume:
     """Read the longest stack of slices in `paths` as one volume.
 
-    The array is int16 for CT whose rescale is integral, else float32; the unit `HU` (CT), what Units
-    says (PET: `BQML`, `CNTS` ..) or `1`. `progress(done, total)` is called after each file.
+    The array is int16 for CT whose rescale is integral, else float32; the unit is `HU` (CT), what
+    Units says (PET: `BQML`, `CNTS` ..) or `1`. `progress(done, total)` is called after each file.
 
     Flags: `several-stacks:<n>`, `duplicate-slices:<n>` (see `slices.choose_stack`),
     `non-uniform-slices`, `missing-slices:<n>` (gaps of about a multiple of the median step),
-    `gantry-tilt:<degrees>` and `displaced-slices` (resampled upright), `thickness-assumed` (one slice of unknown thickness,
-    1 mm), `rescale-missing` (CT without slope and intercept, taken as 1 and 0),
-    `frame-of-reference-missing`, `unit-unknown` (CT that is not in HU, PET without Units).
+    `gantry-tilt:<degrees>` and `displaced-slices` (resampled upright), `thickness-assumed` (one
+    slice of unknown thickness, 1 mm), `rescale-missing` (CT without slope and intercept, taken as 1
+    and 0), `frame-of-reference-missing`, `unit-unknown` (CT that is not in HU, PET without Units).
 
     Raises `DicomError` naming the file that cannot be read, `GeometryError` when the slices make no
     volume.

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -66,8 +66,8 @@ _DISCRIMINATORS = (
 class Slice:
     """One plane of an image: a file, or one frame of an enhanced multi-frame file.
 
-    `acquisition` holds the values of the attributes that may tell stacks apart. A slope, intercept or
-    thickness that the file lacks is None.
+    `acquisition` holds the values of the attributes that may tell stacks apart. A slope, intercept
+    or thickness that the file lacks is None.
     """
 
     path: Path
@@ -212,8 +212,9 @@ def _unit(modality: str, rescale_type: str, units: str) -> str:
 def choose_stack(slices: Sequence[Slice]) -> tuple[list[Slice], list[str]]:
     """The longest stack, in ascending order along its normal, and flags.
 
-    Flags: `several-stacks:<n>` (n stacks were found, the others are left out), `duplicate-slices:<n>`
-    (n identical copies are left out). Of equally long stacks the first by acquisition is taken.
+    Flags: `several-stacks:<n>` (n stacks were found, the others are left out),
+    `duplicate-slices:<n>` (n identical copies are left out). Of equally long stacks the first by
+    acquisition is taken.
 
     Raises `DicomError` for one SOP Instance UID with different contents and `GeometryError` for
     different slices at one position that no attribute tells apart.
@@ -258,7 +259,7 @@ def _repeats(slices: Sequence[Slice]) -> list[tuple[Slice, Slice]]:
     normal = ordered[0].normal
     return [
         (a, b)
-        for a, b in zip(ordered[:-1], ordered[1:], strict=True)
+        for a, b in pairwise(ordered)
         if (b.position_mm - a.position_mm) @ normal < SAME_POSITION_MM
     ]
 

@@ -1,7 +1,8 @@
 """RTSTRUCT to contours, exactly as they were drawn (PS3.3 C.8.8.5, C.8.8.6, C.8.8.8).
 
-Coordinates are parsed as arrays from the stored text. What is wrong with one contour costs that contour
-and leaves a flag on its ROI; indices in flags count the items of the ROI's Contour Sequence from 0:
+Coordinates are parsed as arrays from the stored text. What is wrong with one contour costs that
+contour and leaves a flag on its ROI; indices in flags count the items of the ROI's Contour Sequence
+from 0:
 
     contour-broken:i,j      not numbers, not whole points, or cut off; left out
     contour-nonfinite:i     NaN or infinite coordinates; left out
@@ -10,8 +11,8 @@ and leaves a flag on its ROI; indices in flags count the items of the ROI's Cont
     contour-separator:i     doubled or trailing backslashes between whole points; read without them
     contour-type-assumed:i  no Contour Geometric Type; taken for CLOSED_PLANAR
     contours-unreadable     the Contour Sequence itself is damaged
-    roi-undeclared          has contours but no item in the Structure Set ROI Sequence; its name is ""
-    duplicate-roi-number    several ROIs have this number; contours are given to them in file order
+    roi-undeclared          has contours but no item in the Structure Set ROI Sequence; name ""
+    duplicate-roi-number    several ROIs have this number; contours go to them in file order
     contours-split          its contours stand in several items; all are taken
     roi-number-missing      no ROI Number; contours without number are its own
     roi-frame-missing       no frame of reference of its own, and the set refers to none or several
@@ -33,8 +34,8 @@ from .decimals import parse_decimals
 from .headers import RTSTRUCT, kind_of, summarise
 
 _CONTOUR_DATA = 0x30060050
-# An explicit VR with a two-byte length cannot hold more (PS3.5 7.1.2); writers that overflow it store
-# the length modulo 65536.
+# An explicit VR with a two-byte length cannot hold more (PS3.5 7.1.2); writers that overflow it
+# store the length modulo 65536.
 _SHORT_VALUE_LIMIT = 0xFFFF
 
 
@@ -43,8 +44,8 @@ class StructureSet:
     """One RT Structure Set.
 
     `rois` are in the order of the Structure Set ROI Sequence. `frame_uid` is the frame of reference
-    that the set refers to (the first, flagged `several-frames` when there are more), `series_uids` the
-    image series that it was drawn on. `label` is empty when it contains the patient's name.
+    that the set refers to (the first, flagged `several-frames` when there are more), `series_uids`
+    the image series that it was drawn on. `label` is empty when it contains the patient's name.
     """
 
     label: str
@@ -216,7 +217,7 @@ def _parse_loops(
 ) -> list[np.ndarray | None]:
     """One (n, 3) array per text, None for what is no loop.
 
-    The text of all contours is parsed at once; when that fails, one after another to find the culprit.
+    The text of all contours is parsed at once; when that fails, one after another to find which.
     """
     good = [text for text in texts if text]
     counts = [text.count(b"\\") + 1 for text in good]

@@ -2,9 +2,9 @@
 
     python Testing/Benchmarks/rtstruct.py [--rois 30] [--contours 150] [--points 200] [--repeat 5]
 
-The file (30 ROIs x 150 contours x 200 points by default) is written to a temporary folder. Both sides
-begin at the file and end with one float64 array per contour; imports are not counted. Printed are the
-medians and their ratio (target: at least 10), and whether all values are equal bit by bit.
+The file (30 ROIs x 150 contours x 200 points by default) is written to a temporary folder. Both
+sides begin at the file and end with one float64 array per contour; imports are not counted. Printed
+are the medians and their ratio (target: at least 10), and whether all values are equal bit by bit.
 """
 
 from __future__ import annotations
