@@ -141,10 +141,10 @@ def _cells(
     Cell borders lie on the voxel centres, where the interpolated dose has its bends; in structures
     that leave the grid also on its ends, half a voxel outside.
     """
-    centres = dose.centres[axis]
+    centres, (start, end) = dose.centres[axis], dose.reach[axis]
     spacing = _spacing(centres, 2 * edge)
     parts = max(1, math.ceil(spacing / edge - 1e-6))
-    if (low < centres[0] or high > centres[-1]) and parts % 2:
+    if (low < start or high > end) and parts % 2:
         parts += 1
     step = spacing / parts
     first = math.floor((low - centres[0]) / step)

@@ -231,6 +231,7 @@ def _mean_weights(centres: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.
 
 
 def _within(low: np.ndarray, high: np.ndarray, reach: tuple[float, float]) -> np.ndarray:
-    """Which intervals have their middle inside `reach` (intervals do not cross its ends)."""
+    """Which intervals have their middle inside `reach`. One that crosses an end in its middle holds
+    a structure that ends before (`engine._cells`), and counts as inside."""
     middle = (low + high) / 2
-    return (middle >= reach[0]) & (middle <= reach[1])
+    return (middle > reach[0] - 1e-6) & (middle < reach[1] + 1e-6)
