@@ -1,0 +1,96 @@
+"""What stands on the pages of the reports: plain values, already read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..model import PrescriptionLevel
+from .figures import Curve
+
+Value = str | int | float | None
+Row = Mapping[str, Value]
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something to know: an id, a severity (info, warning, error) and a sentence."""
+
+    id: str
+    severity: str
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class ObjectRow:
+    """One DICOM object or image series of the course: what it is, and how it was linked."""
+
+    kind: str
+    label: str
+    date: str
+    uid: str
+    links: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """One stage of one course."""
+
+    name: str
+    status: str
+    reason: str = ""
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class CourseReport:
+    """Everything that stands on the page of a course.
+
+    `decisions` are (question, answer with its reason), `metrics` rows of `dvh_metrics`, `failures`
+    rows of `failures`, `provenance` (what, value), `inputs` (file, SHA-256). `units` is how doses
+    are shown, Gy or cGy; all values are in Gy. `index_href` is the path of the cohort's page,
+    relative to this one (empty: there is none).
+    """
+
+    patient_id: str
+    course_id: str
+    objects: tuple[ObjectRow, ...] = ()
+    decisions: tuple[tuple[str, str], ...] = ()
+    flags: tuple[Notice, ...] = ()
+    prescription: tuple[PrescriptionLevel, ...] = ()
+    stages: tuple[StageRow, ...] = ()
+    curves: tuple[Curve, ...] = ()
+    metrics: tuple[Row, ...] = ()
+    failures: tuple[Row, ...] = ()
+    provenance: tuple[tuple[str, str], ...] = ()
+    inputs: tuple[tuple[str, str], ...] = ()
+    units: str = "Gy"
+    index_href: str = ""
+
+
+@dataclass(frozen=True)
+class CourseLine:
+    """One course in the cohort's list; `href` is the path of its page, relative to the
+    cohort's (empty: it has none)."""
+
+    patient_id: str
+    course_id: str
+    href: str = ""
+    stages: tuple[StageRow, ...] = ()
+    dose_source: str = ""
+    rx_gy: float | None = None
+    waiting: str = ""
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CohortReport:
+    """Everything that stands on the cohort's page. `tables` are (file name, number of rows)."""
+
+    title: str = "Cohort"
+    courses: tuple[CourseLine, ...] = ()
+    failures: tuple[Row, ...] = ()
+    tables: tuple[tuple[str, int], ...] = ()
+    provenance: tuple[tuple[str, str], ...] = ()
+    units: str = "Gy"

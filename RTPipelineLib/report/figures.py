@@ -1,0 +1,208 @@
+"""Dose-volume histograms as inline SVG: light, readable in print and without colour vision."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .markup import Markup, element, joined
+
+WIDTH, HEIGHT = 860, 460  # of the drawing, in CSS pixels
+LEFT, RIGHT, TOP, BOTTOM = 62, 14, 12, 50  # margins around the axes
+TOLERANCE = 0.15  # pixels by which a simplified curve may miss the curve
+CONTRAST = 3.0  # of a line against white: WCAG 2.1, 1.4.11
+
+# Okabe and Ito's palette without yellow, for structures without a colour of their own.
+PALETTE = ((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233), (0, 0, 0))
+DASHES = ("", "9 4", "2 3", "12 4 2 4", "5 2")
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """One cumulative DVH: ascending `dose_gy` (n,) and `volume_percent` (n,) from 100 downwards."""
+
+    roi_name: str
+    dose_gy: np.ndarray
+    volume_percent: np.ndarray
+    colour_rgb: tuple[int, int, int] | None = None
+    dose_source: str = ""
+    source: str = "clinical"
+
+
+def dvh_plot(curves: Sequence[Curve], units: str = "Gy") -> Markup:
+    """The curves with axes and legend; `units` (Gy or cGy) is that of the dose axis.
+
+    Each dose source has its own dash pattern. Every curve can be reached by the keyboard and says
+    its name; pointing at it shows the name too.
+    """
+    scale = 100.0 if units == "cGy" else 1.0
+    drawn = [curve for curve in curves if len(curve.dose_gy)]
+    highest = max((_reach(curve) for curve in drawn), default=0.0) * scale
+    step = _nice_step(highest)
+    limit = max(step, math.ceil(highest / step - 1e-9) * step)
+    sources = list(dict.fromkeys(curve.dose_source for curve in drawn))
+    lines, keys = [], []
+    for number, curve in enumerate(drawn):
+        colour = readable(curve.colour_rgb or PALETTE[number % len(PALETTE)])
+        dash = DASHES[sources.index(curve.dose_source) % len(DASHES)] or None
+        label = _label(curve, len(sources) > 1)
+        lines.append(_line(curve, scale, limit, colour, dash, label, number))
+        keys.append(_legend_entry(colour, dash, label))
+    svg = element(
+        "svg",
+        element("title", "Cumulative dose-volume histogram"),
+        _axes(limit, step, units),
+        element("g", joined(*lines), class_="curves"),
+        viewBox=f"0 0 {WIDTH} {HEIGHT}",
+        role="group",
+        aria_label=f"Cumulative dose-volume histogram, {len(drawn)} curves; the legend names them",
+        class_="dvh",
+    )
+    return element("div", svg, element("ul", joined(*keys), class_="legend"), class_="figure")
+
+
+def readable(colour: tuple[int, int, int]) -> str:
+    """The colour as `#rrggbb`, darkened until it stands out from white."""
+    rgb = np.clip(np.asarray(colour, dtype=np.float64), 0, 255)
+    while 1.05 / (_luminance(rgb) + 0.05) < CONTRAST:
+        rgb = rgb * 0.95
+    red, green, blue = (int(v) for v in rgb)
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def simplified(points: np.ndarray, tolerance: float = TOLERANCE) -> np.ndarray:
+    """Fewer of the points (n, 2), the line through them at most `tolerance` away from the others.
+
+    Ramer (1972), Douglas and Peucker (1973), without recursion.
+    """
+    if len(points) < 3:
+        return points
+    keep = np.zeros(len(points), dtype=bool)
+    keep[[0, -1]] = True
+    spans = [(0, len(points) - 1)]
+    while spans:
+        first, last = spans.pop()
+        if last - first < 2:
+            continue
+        distance = _distance(points[first + 1 : last], points[first], points[last])
+        worst = int(np.argmax(distance))
+        if distance[worst] > tolerance:
+            middle = first + 1 + worst
+            keep[middle] = True
+            spans += [(first, middle), (middle, last)]
+    return points[keep]
+
+
+# -- parts of the drawing -------------------------------------------------------------------------
+
+
+def _line(
+    curve: Curve,
+    scale: float,
+    limit: float,
+    colour: str,
+    dash: str | None,
+    label: str,
+    number: int,
+) -> Markup:
+    dose = np.asarray(curve.dose_gy, dtype=np.float64) * scale
+    volume = np.asarray(curve.volume_percent, dtype=np.float64)
+    valid = np.isfinite(dose) & np.isfinite(volume)
+    if not valid.any():
+        return Markup("")
+    points = np.column_stack([_x(dose[valid], limit), _y(np.clip(volume[valid], 0, 100))])
+    path = "M" + "L".join(f"{_short(x)} {_short(y)}" for x, y in simplified(points))
+    name = f"dvh-{number}"
+    return element(
+        "g",
+        element("title", label),
+        element("path", id=name, d=path, stroke=colour, stroke_dasharray=dash),
+        element("use", href=f"#{name}", class_="reach"),
+        class_="curve",
+        tabindex=0,
+        role="img",
+        aria_label=label,
+    )
+
+
+def _legend_entry(colour: str, dash: str | None, label: str) -> Markup:
+    swatch = element(
+        "svg",
+        element("line", x1=0, y1=5, x2=28, y2=5, stroke=colour, stroke_dasharray=dash),
+        viewBox="0 0 28 10",
+        aria_hidden="true",
+    )
+    return element("li", swatch, label)
+
+
+def _axes(limit: float, step: float, units: str) -> Markup:
+    parts = []
+    for value in np.arange(0.0, limit + step / 2, step):
+        x = _short(float(_x(value, limit)))
+        parts.append(element("line", x1=x, y1=TOP, x2=x, y2=HEIGHT - BOTTOM))
+        parts.append(element("text", f"{value:g}", x=x, y=HEIGHT - BOTTOM + 18, class_="x"))
+    for value in range(0, 101, 20):
+        y = _short(float(_y(value)))
+        parts.append(element("line", x1=LEFT, y1=y, x2=WIDTH - RIGHT, y2=y))
+        parts.append(element("text", value, x=LEFT - 8, y=float(y) + 4, class_="y"))
+    middle = (TOP + HEIGHT - BOTTOM) / 2
+    parts.append(
+        element("text", f"Dose [{units}]", x=(LEFT + WIDTH - RIGHT) / 2, y=HEIGHT - 8, class_="x")
+    )
+    turned = f"translate(16 {middle:g}) rotate(-90)"
+    parts.append(element("text", "Volume [%]", transform=turned, class_="x"))
+    return element("g", joined(*parts), class_="axes", aria_hidden="true")
+
+
+def _label(curve: Curve, several_doses: bool) -> str:
+    notes = [curve.source] if curve.source not in ("", "clinical") else []
+    if several_doses:
+        notes.append(curve.dose_source)
+    return f"{curve.roi_name} ({', '.join(notes)})" if notes else curve.roi_name
+
+
+def _reach(curve: Curve) -> float:
+    """The dose where the curve ends."""
+    doses = np.asarray(curve.dose_gy, dtype=np.float64)
+    filled = doses[(np.asarray(curve.volume_percent) > 0) & np.isfinite(doses)]
+    return float(filled.max(initial=0.0))
+
+
+def _nice_step(highest: float) -> float:
+    """1, 2 or 5 times a power of ten, for at most ten steps."""
+    if highest <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(highest / 10))
+    return next(power * m for m in (1, 2, 5, 10) if power * m * 10 >= highest * (1 - 1e-9))
+
+
+def _x(dose: np.ndarray | float, limit: float) -> np.ndarray | float:
+    return LEFT + np.minimum(dose, limit) / limit * (WIDTH - LEFT - RIGHT)
+
+
+def _y(percent: np.ndarray | float) -> np.ndarray | float:
+    return HEIGHT - BOTTOM - percent / 100.0 * (HEIGHT - TOP - BOTTOM)
+
+
+def _short(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def _luminance(rgb: np.ndarray) -> float:
+    """Relative luminance of sRGB 0..255 (WCAG 2.1)."""
+    part = rgb / 255.0
+    linear = np.where(part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))
+
+
+def _distance(points: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Distance of points (n, 2) from the line through two others (or from the one, if equal)."""
+    along = end - start
+    length = float(np.hypot(*along))
+    offset = points - start
+    if length == 0:
+        return np.hypot(offset[:, 0], offset[:, 1])
+    return np.abs(along[0] * offset[:, 1] - along[1] * offset[:, 0]) / length

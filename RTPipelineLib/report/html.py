@@ -1,0 +1,352 @@
+"""Reports as self-contained HTML: no network, no script, readable on paper and aloud."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from math import isfinite
+from numbers import Real
+from urllib.parse import quote
+
+from ..model import PrescriptionLevel
+from .codebook import find_entry
+from .content import (
+    CohortReport,
+    CourseLine,
+    CourseReport,
+    Notice,
+    ObjectRow,
+    Row,
+    StageRow,
+    Value,
+)
+from .figures import dvh_plot
+from .markup import Content, Markup, element, joined
+
+RESEARCH_USE = "For research use, not for clinical decisions."
+UNKNOWN = "\N{EN DASH}"
+
+# Columns of the metrics on the page; the whole table is in the Parquet file.
+METRICS_SHOWN = (
+    "volume_cc",
+    "dose_coverage_percent",
+    "rx_gy",
+    "Dmean_Gy",
+    "Dmin_Gy",
+    "D98%_Gy",
+    "D95%_Gy",
+    "D50%_Gy",
+    "D2%_Gy",
+    "Dmax_Gy",
+    "D0.03cc_Gy",
+    "V95%_%",
+    "HI",
+    "CI_Paddick",
+    "gEUD_Gy",
+)
+_STATUS = {
+    "done": "good",
+    "partial": "warn",
+    "needs-decision": "warn",
+    "failed": "bad",
+    "error": "bad",
+    "refused": "bad",
+    "warning": "warn",
+}
+
+
+# -- pages ----------------------------------------------------------------------------------------
+
+
+def course_page(facts: CourseReport) -> str:
+    """The page of one course."""
+    title = f"{facts.patient_id} / {facts.course_id}"
+    back = element("p", _link("All courses", facts.index_href)) if facts.index_href else None
+    head = [
+        back,
+        element("h1", title),
+        element("p", "Patient ", element("b", facts.patient_id), ", course ", facts.course_id),
+    ]
+    return _page(
+        title,
+        head,
+        [
+            _section("Stages", _stages(facts.stages)),
+            _section("Failures", _failures(facts.failures, "no failures")),
+            _section("Decisions", _pairs(facts.decisions)),
+            _section("Flags", _notices(facts.flags)),
+            _section("Prescription", _prescription(facts.prescription, facts.units)),
+            _section("Dose-volume histogram", _plot(facts)),
+            _section("Metrics", _metrics(facts.metrics, facts.units)),
+            _section("Objects and links", _objects(facts.objects)),
+            _section("Provenance", _pairs(facts.provenance), _inputs(facts.inputs)),
+        ],
+    )
+
+
+def cohort_page(facts: CohortReport) -> str:
+    """The page of a cohort: its courses with the state of every stage, and all failures."""
+    patients = len({line.patient_id for line in facts.courses})
+    waiting = sum(bool(line.waiting) for line in facts.courses)
+    counts = f"{_count(len(facts.courses), 'course')} of {_count(patients, 'patient')}, "
+    counts += f"{_count(len(facts.failures), 'failure')}, {waiting} waiting for a decision"
+    return _page(
+        facts.title,
+        [element("h1", facts.title), element("p", counts)],
+        [
+            _section("Courses", _courses(facts.courses, facts.units)),
+            _section("Failures", _failures(facts.failures, "no failures")),
+            _section("Tables", _pairs((name, _count(rows, "row")) for name, rows in facts.tables)),
+            _section("Provenance", _pairs(facts.provenance)),
+        ],
+    )
+
+
+def _page(title: str, head: Sequence[Content], sections: Sequence[Content]) -> str:
+    style = resources.files(__package__).joinpath("style.css").read_text(encoding="utf-8")
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    document = element(
+        "html",
+        element(
+            "head",
+            element("meta", charset="utf-8"),
+            element("meta", http_equiv="Content-Security-Policy", content=policy),
+            element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+            element("title", f"{title} - RT Pipeline"),
+            element("link", rel="icon", href="data:,"),
+            element("style", Markup(style)),
+        ),
+        element(
+            "body",
+            element("p", RESEARCH_USE, class_="notice", role="note"),
+            element("header", joined(*head)),
+            element("main", joined(*sections)),
+            element("footer", element("p", f"RT Pipeline. {RESEARCH_USE}")),
+        ),
+        lang="en",
+    )
+    return f"<!DOCTYPE html>\n{document}\n"
+
+
+# -- sections -------------------------------------------------------------------------------------
+
+
+def _section(title: str, *content: Content) -> Markup:
+    return element("section", element("h2", title), *content)
+
+
+def _nothing(what: str) -> Markup:
+    return element("p", what[:1].upper() + what[1:] + ".", class_="soft")
+
+
+def _pairs(pairs: Iterable[tuple[str, str]]) -> Markup:
+    items = [joined(element("dt", name), element("dd", value)) for name, value in pairs]
+    return element("dl", joined(*items)) if items else _nothing("nothing noted")
+
+
+def _badge(status: str) -> Markup:
+    return element("span", status, class_=f"badge {_STATUS.get(status, 'calm')}")
+
+
+def _notices(notices: Sequence[Notice]) -> Markup:
+    if not notices:
+        return _nothing("no flags")
+    order = {"error": 0, "warning": 1}
+    items = [
+        element("li", _badge(n.severity), " ", element("b", n.id), " ", n.message)
+        for n in sorted(notices, key=lambda n: order.get(n.severity, 2))
+    ]
+    return element("ul", joined(*items), class_="plain")
+
+
+def _stages(stages: Sequence[StageRow]) -> Markup:
+    if not stages:
+        return _nothing("no stage has run")
+    rows = [
+        [
+            s.name,
+            _badge(s.status),
+            s.reason,
+            UNKNOWN if s.seconds is None else f"{s.seconds:.1f}",
+        ]
+        for s in stages
+    ]
+    return _table("Stages", ["Stage", "Status", "Reason", "Seconds"], rows, numbers={3}, long={2})
+
+
+def _failures(failures: Sequence[Row], none: str) -> Markup:
+    if not failures:
+        return _nothing(none)
+    known = ("patient_id", "course_id", "stage", "item", "severity", "error", "file")
+    columns = [name for name in known if any(row.get(name) for row in failures)]
+    rows = [
+        [
+            _badge(str(row[c])) if c == "severity" and row.get(c) else _shown(row.get(c))
+            for c in columns
+        ]
+        for row in failures
+    ]
+    long = {n for n, name in enumerate(columns) if name in ("error", "file", "item")}
+    titles = [name.removesuffix("_id").capitalize() for name in columns]
+    return _table("Failures", titles, rows, long=long)
+
+
+def _prescription(levels: Sequence[PrescriptionLevel], units: str) -> Markup:
+    if not levels:
+        return _nothing("no prescription is known; metrics relative to it are empty")
+    rows = [
+        [
+            level.name,
+            level.roi_name
+            or (f"ROI {level.roi_number}" if level.roi_number is not None else UNKNOWN),
+            _dose(level.dose_gy, units),
+            UNKNOWN if level.fractions is None else level.fractions,
+            level.source,
+        ]
+        for level in sorted(levels, key=lambda level: -level.dose_gy)
+    ]
+    titles = ["Level", "Target", f"Dose [{units}]", "Fractions", "Source"]
+    return _table("Prescription", titles, rows, numbers={2, 3})
+
+
+def _plot(facts: CourseReport) -> Markup:
+    if not facts.curves:
+        return _nothing("no curves; see the stages above for the reason")
+    return dvh_plot(facts.curves, facts.units)
+
+
+def _metrics(rows: Sequence[Row], units: str) -> Markup:
+    if not rows:
+        return _nothing("no metrics; see the stages above for the reason")
+    several = [c for c in ("source", "dose_source") if len({row.get(c) for row in rows}) > 1]
+    numbers = [c for c in METRICS_SHOWN if any(_is_number(row.get(c)) for row in rows)]
+    columns = ["roi_name", *several, *numbers, "flags"]
+    body = [[_metric(row.get(c), c, units) for c in columns] for row in rows]
+    titles = [_metric_title(c, units) for c in columns]
+    places = {columns.index(c) for c in numbers}
+    note = "Empty cells are not known or not applicable; all columns are in dvh/metrics.parquet."
+    table = _table("Metrics", titles, body, numbers=places, long={len(columns) - 1})
+    return joined(table, element("p", note, class_="soft"))
+
+
+def _metric_title(column: str, units: str) -> Content:
+    entry = find_entry("dvh_metrics", column)
+    plain = {"roi_name": "ROI", "dose_coverage_percent": "In grid [%]", "flags": "Flags"}
+    plain |= {"volume_cc": "Volume [cc]", "rx_gy": f"Prescribed [{units}]", "source": "Source"}
+    plain |= {"dose_source": "Dose"}
+    title = plain.get(column)
+    if title is None:
+        name, _, unit = column.rpartition("_")
+        known = {"Gy": units, "%": "%", "cc": "cc"}
+        title = f"{name} [{known[unit]}]" if unit in known else column.replace("_", " ")
+    return element("abbr", title, title=entry.definition) if entry else title
+
+
+def _metric(value: Value, column: str, units: str) -> Content:
+    if column == "flags":
+        flags = [flag for flag in str(value or "").split(";") if flag]
+        return joined(*(element("span", flag, class_="badge calm") for flag in flags))
+    if not _is_number(value):
+        return _shown(value)
+    if column.lower().endswith("_gy"):
+        return _dose(float(value), units)
+    return f"{value:.1f}" if column.endswith(("%", "percent")) else f"{value:.2f}"
+
+
+def _objects(objects: Sequence[ObjectRow]) -> Markup:
+    if not objects:
+        return _nothing("no objects")
+    rows = [
+        [
+            item.kind,
+            item.label or UNKNOWN,
+            item.date or UNKNOWN,
+            joined(*(element("div", link) for link in item.links)) or UNKNOWN,
+            ", ".join(item.flags) or UNKNOWN,
+            element("code", item.uid),
+        ]
+        for item in objects
+    ]
+    titles = ["Kind", "Label", "Date", "Linked to", "Flags", "UID"]
+    return _table("Objects and links", titles, rows, long={1, 3, 4, 5})
+
+
+def _inputs(inputs: Sequence[tuple[str, str]]) -> Markup:
+    if not inputs:
+        return Markup("")
+    items = [element("li", name, " ", element("code", digest)) for name, digest in inputs]
+    summary = element("summary", f"{_count(len(inputs), 'input file')} with SHA-256")
+    return element("details", summary, element("ul", joined(*items), class_="plain"))
+
+
+def _courses(courses: Sequence[CourseLine], units: str) -> Markup:
+    if not courses:
+        return _nothing("no courses")
+    stages = list(dict.fromkeys(stage.name for line in courses for stage in line.stages))
+    rows = []
+    for line in courses:
+        states = {stage.name: stage for stage in line.stages}
+        link = _link(line.course_id, line.href) if line.href else line.course_id
+        dose: Content = line.dose_source or UNKNOWN
+        if line.waiting:
+            dose = joined(_badge("needs-decision"), element("div", line.waiting))
+        rx = UNKNOWN if line.rx_gy is None else _dose(line.rx_gy, units)
+        cells = [_state(states.get(name)) for name in stages]
+        rows.append([line.patient_id, link, *cells, dose, rx, ", ".join(line.flags) or UNKNOWN])
+    titles = ["Patient", "Course", *stages, "Dose", f"Prescribed [{units}]", "Flags"]
+    last = len(titles) - 1
+    long = {0, 1, last - 2, last}
+    return _table("Courses", titles, rows, numbers={last - 1}, long=long)
+
+
+def _state(stage: StageRow | None) -> Markup:
+    if stage is None:
+        return element("span", "not run", class_="soft")
+    reason = element("div", stage.reason, class_="soft") if stage.reason else None
+    return joined(_badge(stage.status), reason)
+
+
+# -- cells ----------------------------------------------------------------------------------------
+
+
+def _table(
+    name: str,
+    titles: Sequence[Content],
+    rows: Sequence[Sequence[Content]],
+    numbers: Iterable[int] = (),
+    long: Iterable[int] = (),
+) -> Markup:
+    """A table whose first column heads its rows; it scrolls sideways, by keyboard too."""
+    kinds = dict.fromkeys(numbers, "number") | dict.fromkeys(long, "long")
+    head = element(
+        "tr", *(element("th", t, scope="col", class_=kinds.get(n)) for n, t in enumerate(titles))
+    )
+    body = []
+    for row in rows:
+        cells = [element("td", cell, class_=kinds.get(n + 1)) for n, cell in enumerate(row[1:])]
+        first = element("th", row[0], scope="row", class_=kinds.get(0))
+        body.append(element("tr", first, *cells))
+    table = element("table", element("thead", head), element("tbody", joined(*body)))
+    return element("div", table, class_="scroll", tabindex=0, role="region", aria_label=name)
+
+
+def _link(label: str, path: str) -> Markup:
+    """A link to a file by its relative path; whatever the path holds, it is no other protocol."""
+    return element("a", label, href=quote(path, safe="/"))
+
+
+def _shown(value: Value) -> str:
+    missing = value is None or value == "" or (isinstance(value, Real) and not isfinite(value))
+    return UNKNOWN if missing else str(value)
+
+
+def _is_number(value: Value) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and isfinite(value)
+
+
+def _dose(value_gy: float, units: str) -> str:
+    return f"{value_gy * 100:.0f}" if units == "cGy" else f"{value_gy:.2f}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
