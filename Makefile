@@ -24,8 +24,6 @@ install: $(STAMP)
 
 demo: $(STAMP)
 	@$(BIN)/rtpipeline demo demo-output
-	@echo
-	@echo "Look at demo-output/results: results.xlsx (all tables) and failures.csv (what went wrong)."
 
 test: lint
 	@$(BIN)/python -m pytest -m "not slow"
