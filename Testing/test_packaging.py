@@ -76,8 +76,8 @@ def test_make_pins_everything_that_it_installs() -> None:
 
 
 def test_dependencies_have_lower_bounds_only() -> None:
-    lines = [*PROJECT["dependencies"], *sum(PROJECT["optional-dependencies"].values(), [])]
-    for line in lines:
+    extras = PROJECT["optional-dependencies"].values()
+    for line in [*PROJECT["dependencies"], *(line for extra in extras for line in extra)]:
         operators = [specifier.operator for specifier in Requirement(line).specifier]
         assert operators == [">="], line
 
