@@ -34,12 +34,12 @@ def resample_onto(
     Parameters
     ----------
     array : `[k, j, i]` values on `source`, whose slices may be uneven.
-    out : floating array of the target's shape; zeros when not given. Voxels that the source does not
-        reach are left as they are.
+    out : floating array of the target's shape; zeros when not given. Voxels that the source does
+        not reach are left as they are.
 
-    Returns `out`. Values are calculated in the array's floating type (float32 for float32), exact for
-    linear fields to its rounding. Needs memory for a few slabs. Raises `ValueError` for arrays that do
-    not fit their grids.
+    Returns `out`. Values are calculated in the array's floating type (float32 for float32), exact
+    for linear fields to its rounding. Needs memory for a few slabs. Raises `ValueError` for arrays
+    that do not fit their grids.
     """
     if array.shape != source.shape:
         raise ValueError(f"array of shape {array.shape} on a grid of shape {source.shape}")
@@ -77,7 +77,7 @@ def coverage_of(source: Grid, target: Grid) -> np.ndarray:
     return covered
 
 
-# -- parallel axes: three one-dimensional interpolations ----------------------------------------------
+# -- parallel axes: three one-dimensional interpolations
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,14 +159,14 @@ def _between(plane: np.ndarray, lookup: _Lookup, axis: int) -> np.ndarray:
     return low
 
 
-# -- oblique grids: eight neighbours of every voxel, one target slab at a time -------------------------
+# -- oblique grids: eight neighbours of every voxel, one target slab at a time
 
 
 def _oblique_slabs(
     source: Grid, target: Grid
 ) -> Iterator[tuple[int, np.ndarray, list[np.ndarray]]]:
-    """For each target slab: its number, which voxels `[j, i]` the source reaches, and the continuous
-    source indices i, j, k of those voxels, clamped to the outer centres."""
+    """For each target slab: its number, which voxels `[j, i]` the source reaches, and the
+    continuous source indices i, j, k of those voxels, clamped to the outer centres."""
     turn = source.direction.T @ target.direction
     start = source.direction.T @ (target.origin_mm - source.origin_mm)
     along_i = np.outer(turn[:, 0], np.arange(target.shape[2]) * target.spacing_mm[0])

@@ -33,7 +33,7 @@ def distance_inside(grid: Grid, points: np.ndarray) -> np.ndarray:
 
 
 def axis_aligned() -> st.SearchStrategy[np.ndarray]:
-    """The 24 right-handed orientations along the patient axes: all eight patient positions and more."""
+    """The 24 right-handed orientations along the patient axes; the eight positions are in them."""
     turns = Rotation.create_group("O").as_matrix().round()
     return st.sampled_from(list(turns))
 
@@ -140,8 +140,8 @@ def test_adds_weighted_values_to_the_output() -> None:
 
 
 def test_integral_of_a_smooth_dose_is_kept() -> None:
-    """Energy: a Gaussian blob that vanishes at the border keeps its integral on a turned, finer grid
-    (the trapezoid sums of both lattices are exact here to far below the 0.5 % that linear
+    """Energy: a Gaussian blob that vanishes at the border keeps its integral on a turned, finer
+    grid (the trapezoid sums of both lattices are exact here to far below the 0.5 % that linear
     interpolation adds to the second moment)."""
     grid = Grid(np.full(3, -40.0), np.eye(3), np.full(3, 2.0), (41, 41, 41))
     blob = np.exp(-np.sum(lattice(grid) ** 2, axis=-1) / (2 * 8.0**2))

@@ -27,8 +27,8 @@ class LazyDose:
 def sum_grid(grids: Iterable[Grid], max_voxels: int | None = None) -> tuple[Grid, tuple[str, ...]]:
     """The grid of a sum: the union of the extents at the finest spacing (`Grid.union`).
 
-    Beyond `max_voxels` its spacing is coarsened, with the flag `sum-grid-coarsened`. A single uniform
-    grid is its own union.
+    Beyond `max_voxels` its spacing is coarsened, with the flag `sum-grid-coarsened`. A single
+    uniform grid is its own union.
     """
     members = list(grids)
     if all(grid.same_as(members[0]) for grid in members[1:]) and members[0].is_uniform:
@@ -41,7 +41,7 @@ def sum_grid(grids: Iterable[Grid], max_voxels: int | None = None) -> tuple[Grid
 
 
 def sum_doses(
-    doses: Iterable[Dose | LazyDose],
+    doses: Iterable[Dose | LazyDose | Callable[[], Dose]],
     weights: Sequence[float] | None = None,
     *,
     grid: Grid | None = None,
@@ -52,21 +52,22 @@ def sum_doses(
 
     Parameters
     ----------
-    doses : doses, or `LazyDose` of which only one at a time is loaded.
+    doses : doses, `LazyDose` or functions that return a dose; only one at a time is loaded. (A bare
+        function is called twice, the first time for the grid.)
     weights : one factor per dose, 1 when not given.
     grid : where the sum is wanted; by default the union of the inputs (`sum_grid`, bounded by
         `max_voxels`).
-    out : float32 array of the grid's shape that receives the sum, such as a memory map; without it the
-        sum is held in memory as float64 and rounded to float32 once.
+    out : float32 array of the grid's shape that receives the sum, such as a memory map; without it
+        the sum is held in memory as float64 and rounded to float32 once.
 
-    Where an input does not reach, it contributes 0; `coverage` is then the share of inputs that reach
-    each voxel (None when all reach everywhere). The result names the objects and plans that it was
-    made from; its summation type is PLAN for one plan, MULTI_PLAN for several whole plans and
-    PLAN_OVERVIEW when a weight is not 1 (PS3.3 C.8.8.3).
+    Where an input does not reach, it contributes 0; `coverage` is then the share of inputs that
+    reach each voxel (None when all reach everywhere). The result names the objects and plans that
+    it was made from; its summation type is PLAN for one plan, MULTI_PLAN for several whole plans
+    and PLAN_OVERVIEW when a weight is not 1 (PS3.3 C.8.8.3).
 
-    Peak memory: sum (8 bytes a voxel), coverage (1, later 4) and one input. Raises `GeometryError` for
-    different frames of reference, `DoseRefused` for PHYSICAL with EFFECTIVE, `ValueError` for no dose
-    or weights that do not fit.
+    Peak memory: sum (8 bytes a voxel), coverage (1, later 4) and one input. Raises `GeometryError`
+    for different frames of reference, `DoseRefused` for PHYSICAL with EFFECTIVE, `ValueError` for
+    no dose or weights that do not fit.
     """
     inputs = list(doses)
     factors = [1.0] * len(inputs) if weights is None else [float(w) for w in weights]
@@ -74,16 +75,17 @@ def sum_doses(
         raise ValueError(f"{len(inputs)} doses and {len(factors)} weights cannot be summed")
     flags: tuple[str, ...] = ()
     if grid is None:
-        grid, flags = sum_grid([dose.grid for dose in inputs], max_voxels)
+        grid, flags = sum_grid([_grid_of(item) for item in inputs], max_voxels)
     if out is not None and (out.shape != grid.shape or out.dtype != np.float32):
         raise ValueError(f"the sum needs a float32 array of shape {grid.shape}, found {out.shape}")
     buffer = np.zeros(int(np.prod(grid.shape)) if out is None else 0)
     total = buffer.reshape(grid.shape) if out is None else out
-    total[:] = 0
+    if out is not None:
+        out[:] = 0
     reach = _Reach(grid, len(inputs))
     made_of = _Provenance()
     for item, factor in zip(inputs, factors, strict=True):
-        dose = item if isinstance(item, Dose) else item.load()
+        dose = _loaded(item)
         made_of.add(dose, factor)
         resample_onto(dose.array_gy, dose.grid, grid, out=total, weight=factor)
         reach.add(dose)
@@ -91,6 +93,16 @@ def sum_doses(
     del total
     array = out if out is not None else _rounded(buffer).reshape(grid.shape)
     return made_of.dose(array, grid, reach.coverage(), flags)
+
+
+def _loaded(item: Dose | LazyDose | Callable[[], Dose]) -> Dose:
+    if isinstance(item, Dose):
+        return item
+    return item.load() if isinstance(item, LazyDose) else item()
+
+
+def _grid_of(item: Dose | LazyDose | Callable[[], Dose]) -> Grid:
+    return item.grid if isinstance(item, Dose | LazyDose) else item().grid
 
 
 class _Provenance:
@@ -108,7 +120,7 @@ class _Provenance:
                 raise GeometryError(
                     f"{pair} lie in different frames of reference; register them before adding"
                 )
-            if dose.dose_type != first.dose_type:
+            if (dose.dose_type or "PHYSICAL") != (first.dose_type or "PHYSICAL"):
                 raise DoseRefused(
                     f"{pair} are {first.dose_type} and {dose.dose_type}; these are never added"
                 )
@@ -182,7 +194,7 @@ def _distinct(values: Iterable[str]) -> tuple[str, ...]:
 
 
 def _rounded(buffer: np.ndarray) -> np.ndarray:
-    """The float64 values of a flat array as float32 in the same memory, of which half is released."""
+    """Flat float64 values as float32 in the same memory, of which half is released."""
     count = buffer.size
     for start in range(0, count, CHUNK):
         part = buffer[start : start + CHUNK].astype(np.float32)

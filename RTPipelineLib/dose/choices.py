@@ -17,11 +17,12 @@ KEYS = ("plans", "doses", "normalisation")
 class Choices:
     """The user's table.
 
-    `plans` : plan UID (or a label that only one plan has) -> weight in the total; 1 the whole plan, 0.4
-        for 10 of 25 fractions, 0 not part of the course. Plans that the table does not name get 0.
-    `doses` : dose SOP Instance UID -> weight; the total is then exactly this sum, whatever the types
-        (a FRACTION_SESSION dose with the number of its fractions, say).
+    `plans` : plan UID (or a label that only one plan has) -> weight in the total; 1 the whole plan,
+        0.4 for 10 of 25 fractions, 0 not part of the course. Plans that are not named get 0.
+    `doses` : dose SOP Instance UID -> weight; the total is then exactly this sum, whatever the
+        types (a FRACTION_SESSION dose with the number of its fractions, say).
     `normalisation` : dose SOP Instance UID -> Gy for which the value 1 of a RELATIVE dose stands.
+        It makes the dose usable; the reader applies it, weights do not hold it.
     """
 
     plans: Mapping[str, float] = field(default_factory=dict)
@@ -43,7 +44,7 @@ class Choices:
         return cls(**tables)
 
     def check(self, plans: Sequence[PlanFacts], doses: Sequence[DoseCandidate]) -> None:
-        """Raise `ConfigError` for an entry that fits no plan or dose of the course, or fits several."""
+        """Raise `ConfigError` for an entry that fits no plan or dose of the course, or several."""
         for key in self.plans:
             hits = [p for p in plans if key in (p.uid, p.label)]
             if len(hits) != 1:

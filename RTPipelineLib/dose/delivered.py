@@ -1,7 +1,8 @@
 """What was really given: the share of each plan that its treatment records show.
 
-Rules of PS3.3 C.8.8.21: a fraction counts once per beam; portal films and setup fields never count; a
-CONTINUATION completes the fraction it continues; a fraction that was stopped counts by its meterset.
+Rules of PS3.3 C.8.8.21: a fraction counts once per beam; portal films and setup fields never count;
+a CONTINUATION completes the fraction it continues; a fraction that was stopped counts by its
+meterset.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ UNEVEN = 0.05
 
 @dataclass(frozen=True)
 class Delivered:
-    """The share of one plan that was given. `weight` is delivered / planned fractions, None when the
-    records do not tell; `why` says it in a sentence."""
+    """The share of one plan that was given. `weight` is delivered / planned fractions, None when
+    the records do not tell; `why` says it in a sentence."""
 
     plan_uid: str
     weight: float | None
@@ -56,7 +57,8 @@ def _of_plan(plan: PlanFacts, deliveries: Sequence[BeamDelivery]) -> Delivered:
             ]
             fractions = _fractions(beam, own, flags)
             if fractions is None:
-                why = f"records of {plan.name}, beam {beam.number}, lack a fraction number or meterset"
+                what = f"a fraction number or meterset of beam {beam.number}"
+                why = f"records of {plan.name} lack {what}"
                 return Delivered(plan.uid, None, why, ("record-incomplete",))
             shares.append((sum(fractions.values()) / group.fractions, importance[beam.number]))
             most = max(most, sum(share > 0 for share in fractions.values()))

@@ -40,15 +40,15 @@ class FractionGroup:
 
     @property
     def treatment_beams(self) -> tuple[BeamFacts, ...]:
-        """The beams that treat: no setup or portal film, and with a dose or meterset where the group
-        gives any (a cone-beam CT is often planned as a TREATMENT beam without either)."""
+        """The beams that treat: no setup or portal film, and with a dose or meterset where the
+        group gives any (a cone-beam CT is often planned as a TREATMENT beam without either)."""
         beams = tuple(b for b in self.beams if b.delivery_type.upper() not in NOT_TREATMENT)
         used = tuple(b for b in beams if b.dose_gy or b.meterset)
         return used or beams
 
     @property
     def dose_gy(self) -> float | None:
-        """Sum of the beam and brachy doses x fractions; None when a dose or the number is missing."""
+        """Beam and brachy doses x fractions; None when a dose or their number is missing."""
         parts = [*self.treatment_beams, *self.brachy]
         if not parts or not self.fractions or any(not p.dose_gy for p in parts):
             return None
@@ -233,8 +233,9 @@ def deliveries_from_summary(summary: Mapping[str, object]) -> tuple[BeamDelivery
     )
 
 
-# A number (59.4 or 59p4) that stands alone or right after "TV", perhaps with its unit; not a length, a
-# volume, a count of fractions, nor a vertebra (`PTV_T12`), unless gray is written behind it.
+# A number (59.4 or 59p4) that stands alone or right after "TV", perhaps with its unit; not a
+# length, a volume, a count of fractions, nor a vertebra (`PTV_T12`), unless gray is written behind
+# it.
 _DOSE_IN_NAME = re.compile(
     r"(?P<before>^|TV|[^A-Z0-9.])?(?<![0-9.])(?P<whole>\d{1,4})(?:[.P](?P<decimals>\d{1,2}))?(?![0-9.])"
     r"(?:[ _]?(?P<unit>C?GY)|(?![ _]?(?:MM|CM|CC|FX|%)))"

@@ -1,7 +1,7 @@
 """Which dose objects stand for one plan: its PLAN dose, or parts that make up the whole of it.
 
-The terms of PS3.3 C.8.8.3 (3004,000A): BEAM, BRACHY and FRACTION (one fraction *group*) already hold
-all fractions of what they cover and are never multiplied.
+The terms of PS3.3 C.8.8.3 (3004,000A): BEAM, BRACHY and FRACTION (one fraction *group*) already
+hold all fractions of what they cover and are never multiplied.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class Representation:
 def represent(plan: PlanFacts, doses: Sequence[DoseCandidate]) -> Representation:
     """The doses that stand for `plan`, out of the usable ones that reference it alone.
 
-    A plan with doses of both types is represented by the type in which it was prescribed: EFFECTIVE for
-    ions, else PHYSICAL; the other is left out.
+    A plan with doses of both types is represented by the type in which it was prescribed: EFFECTIVE
+    for ions, else PHYSICAL; the other is left out.
     """
     types = sorted({d.dose_type for d in doses})
     if len(types) < 2:
@@ -86,7 +86,7 @@ def _one_type(plan: PlanFacts, doses: Sequence[DoseCandidate]) -> Representation
 
 
 def _from_parts(plan: PlanFacts, parts: Sequence[DoseCandidate]) -> Representation:
-    """Accept the parts when they cover every treatment beam of every fraction group exactly once."""
+    """The parts, when they cover every treatment beam of every fraction group exactly once."""
     needed = _pieces(plan)
     if not needed:
         problem = f"{plan.name} has only partial doses, and its beams are not known"

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ..model import Prescription, PrescriptionLevel
+from .evidence import SAME_DOSE
 from .facts import DoseReference, FractionGroup, PlanFacts, dose_in_name
-from .select import DECIDED, SAME_DOSE, DoseDecision
+from .select import DECIDED, DoseDecision
 
 NEEDS_DECISION = "rx-needs-decision"
 INFERRED = "inferred-from-name"
@@ -34,7 +35,7 @@ class Roi(Protocol):
 
 @dataclass(frozen=True)
 class Phase:
-    """The levels that are delivered together: a plan, or one fraction group of a plan with several."""
+    """Levels that are delivered together: a plan, or one fraction group of a plan with several."""
 
     plan_uid: str
     levels: tuple[PrescriptionLevel, ...]
@@ -97,8 +98,8 @@ def level_for(
 ) -> tuple[PrescriptionLevel | None, str]:
     """The level to which a structure's relative metrics refer, and a flag ("" when all is clear).
 
-    Targets use their own level: by ROI number, by name, by the dose in their name (1 %), or the only
-    level of a volume. Everything else uses the course's. When that is not clear: None and
+    Targets use their own level: by ROI number, by name, by the dose in their name (1 %), or the
+    only level of a volume. Everything else uses the course's. When that is not clear: None and
     `rx-needs-decision`; when there is no prescription: None and no flag.
     """
     if not prescription.levels:
@@ -130,8 +131,8 @@ def stated_totals_gy(
 
 
 def dose_scale_flag(near_maximum_gy: float, level: PrescriptionLevel | None) -> str:
-    """`dose-scale-suspect` when a dose's near-maximum (D2 % of what gets dose) is about one fraction
-    of its prescription, or more than five times it; else "". Nothing is ever scaled."""
+    """`dose-scale-suspect` when a dose's near-maximum (D2 % of what gets dose) is about one
+    fraction of its prescription, or more than five times it; else "". Nothing is ever scaled."""
     if level is None or near_maximum_gy <= 0:
         return ""
     ratio = near_maximum_gy / level.dose_gy
@@ -139,7 +140,7 @@ def dose_scale_flag(near_maximum_gy: float, level: PrescriptionLevel | None) -> 
     return "dose-scale-suspect" if one_fraction or ratio > 5 else ""
 
 
-# -- levels of one phase ----------------------------------------------------------------------------
+# -- levels of one phase
 
 
 def _phases(plan: PlanFacts, weight: float, targets: Sequence[Roi]) -> list[Phase]:
@@ -209,7 +210,7 @@ def _reference_level(
 
 
 def _group_of(plan: PlanFacts, reference: DoseReference) -> int | None:
-    """The only fraction group that serves a dose reference (300C,0050); None when it is not said."""
+    """The only fraction group that serves a dose reference (300C,0050), None when not said."""
     groups = [g.number for g in plan.groups if reference.number in g.dose_references]
     return groups[0] if len(groups) == 1 else None
 
@@ -232,7 +233,7 @@ def _bound(
     return level
 
 
-# -- several phases ---------------------------------------------------------------------------------
+# -- several phases
 
 
 def _sum(
@@ -271,7 +272,7 @@ def _sum(
     return tuple(summed)
 
 
-# -- the user's table and names ---------------------------------------------------------------------
+# -- the user's table and names
 
 
 def _user_level(row: Mapping[str, object], targets: Sequence[Roi]) -> PrescriptionLevel:

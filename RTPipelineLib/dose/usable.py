@@ -52,6 +52,11 @@ def usable_doses(
         if dose.summation_type == "PLAN_SUM":
             dose = replace(dose, summation_type="MULTI_PLAN")
             notes.say(f"dose {dose.sop_uid}: PLAN_SUM is read as MULTI_PLAN", "plan-sum-term")
+        if not dose.dose_type:
+            dose = replace(dose, dose_type="PHYSICAL")
+            notes.say(
+                f"dose {dose.sop_uid}: a missing DoseType is read as PHYSICAL", "dose-type-missing"
+            )
         reason = _unusable(dose, choices)
         if reason:
             notes.leave_out(dose.sop_uid, reason)
@@ -78,7 +83,10 @@ def _unusable(dose: DoseCandidate, choices: Choices) -> str:
         why = NEVER_AUTOMATIC[dose.summation_type]
         return f"{dose.summation_type} {why} and is used only on the user's word (dose, doses)"
     if dose.summation_type not in AUTOMATIC:
-        return f"DoseSummationType '{dose.summation_type}' is not a DICOM term"
+        return (
+            f"DoseSummationType '{dose.summation_type}' is not a DICOM term; "
+            "name the dose under dose, doses if it is the course's"
+        )
     if dose.summation_type != "MULTI_PLAN" and len(dose.plan_uids) > 1:
         return f"it is a {dose.summation_type} dose that references {len(dose.plan_uids)} plans"
     return ""
@@ -95,7 +103,7 @@ def _unique(doses: Sequence[DoseCandidate], notes: Notes) -> list[DoseCandidate]
         if dose.sop_uid in by_uid:
             if by_uid[dose.sop_uid] != dose:
                 raise DataError(
-                    f"two different doses have the SOP Instance UID {dose.sop_uid}; remove one of them"
+                    f"two different doses have the SOP Instance UID {dose.sop_uid}; remove one"
                 )
             notes.flags.append("duplicate-dose")
             continue
@@ -117,9 +125,9 @@ def course_plans(
 ) -> tuple[tuple[PlanFacts, ...], list[DoseCandidate]]:
     """The plans that can give the course its dose, and the doses that belong to them.
 
-    A plan that a dose references but that is not among the files becomes a plan of which nothing else
-    is known. A dose that references no plan goes to the only plan if that has no other, else it stands
-    for a plan of its own.
+    A plan that a dose references but that is not among the files becomes a plan of which nothing
+    else is known. A dose that references no plan goes to the only plan if that has no other, else
+    it stands for a plan of its own.
     """
     kept: list[PlanFacts] = []
     excluded: dict[str, str] = {}

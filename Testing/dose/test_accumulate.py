@@ -50,7 +50,7 @@ def test_one_dose_is_bit_exact() -> None:
 @pytest.mark.parametrize("position", ORIENTATIONS)
 @pytest.mark.parametrize("shift", [0.0, 1.0])
 def test_two_equal_doses_in_every_patient_position(position: str, shift: float) -> None:
-    """10 Gy twice is 20 Gy everywhere, also when the second is stored on a head-first-supine grid."""
+    """10 Gy twice is 20 Gy everywhere, also when the other grid is head first supine."""
     upright = cube(10.0, size=5)
     direction = Grid.from_dicom(
         [0, 0, 0], ORIENTATIONS[position], [2, 2], 5, 5, [0, 2, 4, 6, 8]
@@ -151,6 +151,11 @@ def test_memory_map(tmp_path: Path) -> None:
     assert np.array_equal(mapped, sum_doses(doses).array_gy)
 
 
+def test_functions_that_return_a_dose() -> None:
+    total = sum_doses([lambda: cube(10.0), LazyDose(cube().grid, lambda: cube(5.0)), cube(1.0)])
+    assert np.all(total.array_gy == 16.0)
+
+
 def test_sum_of_sums_keeps_what_was_not_covered() -> None:
     part = sum_doses([cube(10.0), cube(10.0, at=(4.0, 0, 0))])
     total = sum_doses([part, part])
@@ -182,7 +187,7 @@ def test_one_input_in_memory_at_a_time() -> None:
 
 
 def test_real_beams_sum_to_their_plan() -> None:
-    """The planning system's own PLAN dose equals the sum of its two BEAM doses (within their steps)."""
+    """The planning system's own PLAN dose is the sum of its two BEAM doses, within their steps."""
     folder = DATA / "proton_beams"
     if not folder.exists():
         pytest.skip(f"reference data {folder.name} is not here")

@@ -179,7 +179,7 @@ SUMMED = decide([BASE, BOOST], DOSES)
 
 
 def test_boost_inside_the_base_target_gets_both_phases() -> None:
-    """Semantics section 3: PTV_45, then a boost PTV_25 inside it: 70 for the boost, 45 for the rest."""
+    """PTV_45, then a boost PTV_25 inside it: 70 for the boost, 45 for the rest."""
     found = prescription_of([BASE, BOOST], [PTV45, PTV25], SUMMED, contains={2: {1}})
     assert doses(found) == [("PTV_45", 45.0), ("PTV_25", 70.0)]
     assert [level.fractions for level in found.levels] == [25, 50]
