@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import csv
+import json
 import logging
 from pathlib import Path
 
 from . import ALL_DONE, SOME_FAILED, run
 
 log = logging.getLogger(__name__)
+
+# Planted faults that must end as rows of `failures`; the others end as flags or plain lists.
+FAILURE_KINDS = {"truncated-dose"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,23 +23,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Make the cohort below OUT/dicom (once), run, and say what was planted and where to look.
+    """Make the cohort in OUT/dicom (once), run into OUT/rtpipeline, say where to look.
 
-    The cohort contains a corrupt file on purpose. The run itself reports it with status 3; the demo
-    ends with 0 when exactly the planted fault was found.
+    The cohort holds a damaged file on purpose, for which `run` ends with 3. The demo ends with 0
+    when the failures are exactly the planted ones.
     """
-    from ..phantoms import planted_faults_found, prepare_cohort
     from ..run.pipeline import make_output_folder
 
     out = make_output_folder(arguments.out)
     arguments.dicom_dir, arguments.out = out / "dicom", out / "rtpipeline"
-    prepare_cohort(arguments.dicom_dir)
-    log.info("synthetic cohort in %s", arguments.dicom_dir)
+    planted = _cohort(arguments.dicom_dir, out / "planted.json")
     status = run.main(arguments)
-    if status not in (ALL_DONE, SOME_FAILED) or arguments.dry_run:
+    if arguments.dry_run or status not in (ALL_DONE, SOME_FAILED):
         return status
-    log.info("look at %s and %s", arguments.out / "results" / "report.html", "results.xlsx beside it")
-    if planted_faults_found(arguments.out / "results" / "failures.csv"):
-        log.info("the failure above was planted: the demo shows what a damaged file looks like")
+    results = arguments.out / "results"
+    found = _failed_files(results / "failures.csv")
+    log.info("DICOM in %s; report, workbook and tables in %s", arguments.dicom_dir, results)
+    if found == planted:
+        log.info("The failure above was planted: this is what a damaged file looks like.")
         return ALL_DONE
+    log.error("expected failures of %s, found %s", sorted(planted), sorted(found))
     return SOME_FAILED
+
+
+def _cohort(folder: Path, note: Path) -> set[str]:
+    """Make the cohort unless `note` says that it is complete; returns files that must fail."""
+    from ..phantoms.cohort import make_cohort
+    from ..platform import write_json
+
+    if not note.exists():
+        log.info("making a synthetic cohort in %s ...", folder)
+        patients = make_cohort(folder)
+        faults = [fault for patient in patients for fault in patient.faults]
+        write_json(note, [{"kind": f.kind, "path": f.path, "says": f.says} for f in faults])
+    faults = json.loads(note.read_text(encoding="utf-8"))
+    return {fault["path"] for fault in faults if fault["kind"] in FAILURE_KINDS}
+
+
+def _failed_files(path: Path) -> set[str]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        return {row["file"] for row in csv.DictReader(file)}

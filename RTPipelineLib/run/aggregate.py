@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config import Config
-from ..course import Course, course_folders, read_course, sentence
+from ..course import Course, course_folders, read_course
 from ..dicom.index import Index
 from ..errors import DataError
 from ..report.codebook import codebook_for
@@ -168,11 +168,9 @@ def _write(tables: dict[str, pandas.DataFrame], results: Path, config: Config) -
     results.mkdir(exist_ok=True)
     tables = {**tables, "codebook": codebook_for(tables)}
     for name, frame in tables.items():
+        record = name != "codebook"
         as_csv = config.output.csv or name in ("failures", "codebook")
-        if name != "codebook":
-            write_table(frame, results, name, csv=as_csv)
-        else:
-            write_table(frame, results, name, csv=True, parquet=False)
+        write_table(frame, results, name, csv=as_csv, parquet=record)
     if config.output.xlsx:
         write_workbook(tables, results / "results.xlsx")
 
@@ -188,22 +186,3 @@ def _failure(
 ) -> dict[str, str]:
     values = (patient, course, stage, item, "error", error, str(file))
     return dict(zip(FAILURE_COLUMNS, values, strict=True))
-
-
-def failures_of(folder: Path) -> list[str]:
-    """One sentence per failed or partial stage of a course, for `rtpipeline status`."""
-    found = []
-    for name in STAGES:
-        try:
-            record = read_record(folder, name)
-        except DataError as error:
-            found.append(f"{name}: {error}")
-            continue
-        if record is not None and record.is_failure:
-            found.append(f"{name} {record.status}: {record.reason} (log: logs/{name}.log)")
-    return found
-
-
-def course_flags(course: Course) -> str:
-    """Flag ids of a course in one cell."""
-    return sentence(course.flags)

@@ -20,6 +20,7 @@ from ..overrides import Overrides, read_course_overrides, read_overrides_file
 from ..platform import FolderLock, available_cores, write_json, write_text
 from ..stages import STAGES, check_names, get_stage
 from .aggregate import aggregate
+from .cohort_report import write_cohort_report
 from .courses import Placement, group_by_patient, place, retire, write_course
 from .ledger import is_current
 from .local import Job, LocalEngine
@@ -96,6 +97,7 @@ def run_pipeline(request: RunRequest, reporter: Reporter) -> int:
         engine.run(work)
         reporter.end()
         summary = aggregate(out, config)
+        write_cohort_report(out)
         _note_run(out, request, started, "finished")
     for line in summary.lines():
         log.info("%s", line)

@@ -16,9 +16,9 @@ from pathlib import Path
 import pydicom
 
 from ..course import Course, ObjectEntry
-from ..dicom.dose import read_dose
+from ..dicom.dose import dose_grid, read_dose
 from ..dicom.write import write_dose
-from ..dose.accumulate import sum_doses
+from ..dose.accumulate import LazyDose, sum_doses
 from ..dose.facts import BeamDelivery, DoseCandidate, PlanFacts, deliveries_from_summary
 from ..dose.parts import WeightedDose
 from ..dose.prescription import prescription_of, stated_totals_gy
@@ -200,19 +200,23 @@ def _write_source(task: Task, source: Source, decision: DoseDecision) -> dict:
     `record` names the RTDOSE that holds the exact numbers: the planning system's own where one
     object is the whole dose, else the sum that is written here.
     """
-    entries = [task.course.object(part.sop_uid) for part in source.doses]
-    paths = [task.course.path_of(entry) for entry in entries if entry is not None]
+    entries = [_entry(task.course, part.sop_uid) for part in source.doses]
+    paths = [task.course.path_of(entry) for entry in entries]
     normalisation = task.overrides.dose.get("normalisation") or {}
     loaders: list[Callable[[], Dose]] = [
-        partial(read_dose, path, normalisation_gy=normalisation.get(part.sop_uid))
-        for path, part in zip(paths, source.doses, strict=True)
+        partial(read_dose, path, normalisation_gy=normalisation.get(entry.sop_uid))
+        for path, entry in zip(paths, entries, strict=True)
     ]
     weights = [part.weight for part in source.doses]
     exact = weights == [1.0] and not normalisation
     if exact:
         dose = loaders[0]()
     else:
-        dose = sum_doses(loaders, weights, max_voxels=task.config.dose.max_grid_voxels)
+        lazy = [
+            LazyDose(dose_grid(entry.summary, path), load)
+            for entry, path, load in zip(entries, paths, loaders, strict=True)
+        ]
+        dose = sum_doses(lazy, weights, max_voxels=task.config.dose.max_grid_voxels)
     dose = replace(dose, plan_uids=source.plan_uids or dose.plan_uids)
     grid = dose.grid.with_uniform_slices()
     array = dose.array_gy
@@ -238,6 +242,13 @@ def _write_source(task: Task, source: Source, decision: DoseDecision) -> dict:
         "max_gy": float(dose.array_gy.max()),
         "flags": list(dict.fromkeys([*dose.flags, *decision.flags])),
     }
+
+
+def _entry(course: Course, uid: str) -> ObjectEntry:
+    entry = course.object(uid)
+    if entry is None:
+        raise DataError(f"the dose {uid} is not among the files of course {course.course_id}")
+    return entry
 
 
 def _write_rtdose(path: Path, dose: Dose, source: Source, template: Path) -> None:

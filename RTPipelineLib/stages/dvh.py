@@ -18,9 +18,10 @@ from ..dicom.dose import read_dose
 from ..dicom.structures import read_structure_set
 from ..dose.prescription import level_for
 from ..dvh.engine import DvhOptions, compute_dvh
-from ..dvh.metrics import MetricSettings, metric_row
+from ..dvh.metrics import IsodoseVolumes, MetricSettings, isodose_volumes, metric_columns, metric_row
 from ..errors import DataError
 from ..model import DVH, Contours, Dose, ImagePlanes, Prescription
+from ..platform import write_json
 from . import DONE, FAILED, PARTIAL, SKIPPED, Outcome, Problem, Stage, Task
 from .dose import COURSE, DOSE_FILE
 from .facts import prescription_from, read_facts
@@ -34,7 +35,13 @@ log = logging.getLogger(__name__)
 
 METRICS_FILE = "dvh/metrics.parquet"
 CURVES_FILE = "dvh/curves.parquet"
+STRUCTURES_FILE = "dvh/structures.json"
 CURVE_STEP_GY = 0.01
+# Columns of text; all others are numbers, empty ones too.
+_TEXTS = frozenset(
+    "patient_id course_id source roi_name roi_standard_name rx_level rx_source dose_source flags "
+    "dose_uids structure_set_uid plan_uids".split()
+)
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,7 @@ class DoseSource:
 class Evaluated:
     """One structure under one dose: its row, its DVH (None when there is none) and what went wrong."""
 
+    roi: Contours
     row: dict[str, object]
     dvh: DVH | None
     problem: Problem | None = None
@@ -88,9 +96,22 @@ def _run(task: Task) -> Outcome:
     ids = {"patient_id": task.course.patient_id, "course_id": task.course.course_id}
     metrics_frame(results, ids).to_parquet(task.output / "metrics.parquet", index=False)
     curves_frame(results, ids).to_parquet(task.output / "curves.parquet", index=False)
+    write_json(task.output / "structures.json", [_appearance(result.roi) for result in results])
     errors = [problem for problem in problems if problem.severity == "error"]
     status = PARTIAL if errors else DONE
     return Outcome(status, errors[0].message if errors else "", tuple(problems))
+
+
+def _appearance(roi: Contours) -> dict[str, object]:
+    """How a structure is shown wherever its curve is drawn."""
+    return {
+        "structure_set_uid": roi.structure_set_uid,
+        "roi_number": roi.number,
+        "roi_name": roi.name,
+        "source": roi.source,
+        "colour_rgb": roi.colour_rgb,
+        "interpreted_type": roi.interpreted_type,
+    }
 
 
 # -- structures under one dose ----------------------------------------------------------------------
@@ -105,13 +126,46 @@ def evaluate(
         between_planes=config.structures.between_planes,
         outside_dose=config.dose.outside_dose,
     )
-    return [_evaluate(roi, source, config, options) for roi in structures]
+    structures = list(structures)
+    isodoses = _Isodoses(structures, source)
+    return [_evaluate(roi, source, config, options, isodoses) for roi in structures]
+
+
+class _Isodoses:
+    """Isodose volumes of one dose for the indices of its targets, calculated when first asked for."""
+
+    def __init__(self, structures: Sequence[Contours], source: DoseSource) -> None:
+        self.source = source
+        self.externals = [s for s in structures if s.interpreted_type.upper() == "EXTERNAL"]
+        levels = [self.level_of(s) for s in structures if s.is_target and len(s)]
+        self.shared = {gy for gy in levels if levels.count(gy) > 1}
+        self._volumes: dict[str, IsodoseVolumes | None] = {}
+
+    def level_of(self, roi: Contours) -> float | None:
+        """The prescribed dose that the structure's relative metrics refer to."""
+        level, _ = level_for(roi.name, roi.number, roi.is_target, self.source.prescription)
+        return level.dose_gy if level else None
+
+    def of(self, roi: Contours) -> IsodoseVolumes | None:
+        """Isodose volumes inside the External of the target's structure set; None for no target."""
+        if not roi.is_target or self.level_of(roi) is None:
+            return None
+        key = roi.structure_set_uid
+        if key not in self._volumes:
+            own = [external for external in self.externals if external.structure_set_uid == key]
+            self._volumes[key] = isodose_volumes(self.source.dose, own[0] if own else None)
+        return self._volumes[key]
 
 
 def _evaluate(
-    roi: Contours, source: DoseSource, config: Config, options: DvhOptions
+    roi: Contours,
+    source: DoseSource,
+    config: Config,
+    options: DvhOptions,
+    isodoses: _Isodoses,
 ) -> Evaluated:
     level, rx_flag = level_for(roi.name, roi.number, roi.is_target, source.prescription)
+    rx_gy = level.dose_gy if level else None
     row: dict[str, object] = {
         "source": roi.source,
         "roi_number": roi.number,
@@ -119,7 +173,7 @@ def _evaluate(
         "roi_standard_name": "",
         "volume_cc": None,
         "dose_coverage_percent": None,
-        "rx_gy": level.dose_gy if level else None,
+        "rx_gy": rx_gy,
         "rx_level": level.name if level else "",
         "rx_source": level.source if level else "none",
         "dose_source": source.name,
@@ -127,8 +181,12 @@ def _evaluate(
     flags = [*roi.flags, *source.flags, *source.prescription.flags, rx_flag]
     problem = None
     dvh = None
+    metrics: dict[str, float | None] = dict.fromkeys(metric_columns(_settings(roi, config)))
     try:
         dvh = compute_dvh(roi, source.dose, options)
+        metrics = metric_row(
+            dvh, _settings(roi, config), rx_gy=rx_gy, isodoses=isodoses.of(roi)
+        )
     except DataError as error:
         flags.append("no-dvh")
         problem = Problem(roi.name, "error", f"{roi.name}: {error}")
@@ -140,13 +198,15 @@ def _evaluate(
     if dvh is not None:
         row["volume_cc"] = dvh.volume_cc
         row["dose_coverage_percent"] = dvh.dose_coverage_percent
-        row |= metric_row(dvh, _settings(roi, config), rx_gy=level.dose_gy if level else None)
         flags += dvh.flags
+        if roi.is_target and rx_gy in isodoses.shared and rx_gy is not None:
+            flags.append("isodose-shared-by-targets")
+    row |= metrics
     row["flags"] = ";".join(dict.fromkeys(flag for flag in flags if flag))
     row["dose_uids"] = ";".join(source.dose.sop_uids)
     row["structure_set_uid"] = roi.structure_set_uid
     row["plan_uids"] = ";".join(source.plan_uids)
-    return Evaluated(row, dvh, problem)
+    return Evaluated(roi, row, dvh, problem)
 
 
 def _settings(roi: Contours, config: Config) -> MetricSettings:
@@ -162,9 +222,11 @@ def metrics_frame(results: Sequence[Evaluated], ids: dict[str, str]) -> pandas.D
     """All rows, in the column order of the contract."""
     import pandas
 
-    from ..report.tables import order_metrics
+    from ..report.tables import arranged
 
-    return order_metrics(pandas.DataFrame([{**ids, **result.row} for result in results]))
+    rows = pandas.DataFrame([{**ids, **result.row} for result in results])
+    numbers = [name for name in rows if rows[name].dtype == object and name not in _TEXTS]
+    return arranged(rows.astype(dict.fromkeys(numbers, float)), "dvh_metrics")
 
 
 def curves_frame(results: Sequence[Evaluated], ids: dict[str, str]) -> pandas.DataFrame:

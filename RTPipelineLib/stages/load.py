@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from ..course import PLANNING, Course, ImageEntry
 from ..dicom.image import read_series
 from ..errors import DataError
@@ -79,7 +81,9 @@ def _write(path: Path, volume: Volume, image: ImageEntry) -> dict:
     grid = volume.grid.with_uniform_slices()
     array = volume.array
     if grid is not volume.grid:
-        array = resample_onto(volume.array, volume.grid, grid)
+        array = resample_onto(volume.array.astype(np.float32), volume.grid, grid)
+        if np.issubdtype(volume.array.dtype, np.integer):
+            array = np.rint(array).astype(volume.array.dtype)
     fields = {"modality": volume.modality, "unit": volume.unit, "frame_uid": volume.frame_uid}
     write_nrrd(path, array, grid, fields)
     return {

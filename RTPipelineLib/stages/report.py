@@ -1,0 +1,163 @@
+"""Stage `report`: the course's page, made from the facts that the other stages left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from .. import __version__
+from ..course import Course
+from ..platform import write_text
+from ..report.content import CourseReport, Notice, ObjectRow, StageRow
+from ..report.figures import Curve
+from ..report.html import course_page
+from . import DONE, Outcome, Stage, Task
+from .dose import DOSE_FILE
+from .dvh import CURVES_FILE, METRICS_FILE, STRUCTURES_FILE
+from .facts import prescription_from, read_facts
+
+DATES = {"image": "study_date"}
+
+
+def _inputs(course: Course) -> Sequence[Path]:
+    return ()
+
+
+def _run(task: Task) -> Outcome:
+    write_text(task.output / "course.html", course_page(_content(task)))
+    return Outcome(DONE)
+
+
+def _content(task: Task) -> CourseReport:
+    course = task.course
+    dose = read_facts(task.folder, DOSE_FILE)
+    decision = dose.get("decision") or {}
+    records = {name: read_facts(task.folder, f"stages/{name}.json") for name in STAGE.uses}
+    return CourseReport(
+        patient_id=course.patient_id,
+        course_id=course.course_id,
+        objects=_objects(course),
+        decisions=_decisions(decision),
+        flags=tuple(Notice(flag.id, flag.severity, flag.message) for flag in course.flags),
+        prescription=prescription_from(dose).levels,
+        stages=tuple(
+            StageRow(name, record["status"], record["reason"], record["seconds"])
+            for name, record in records.items()
+            if record
+        ),
+        curves=_curves(task.folder) if _has_result(records, "dvh") else (),
+        metrics=_metrics(task.folder) if _has_result(records, "dvh") else (),
+        failures=tuple(
+            {"stage": name, "item": p["item"], "severity": p["severity"], "error": p["message"]}
+            for name, record in records.items()
+            for p in record.get("problems") or ()
+        ),
+        provenance=_provenance(records),
+        inputs=tuple(
+            (Path(item["path"]).name, item["sha256"])
+            for name in ("dose", "dvh")
+            for item in records[name].get("inputs") or ()
+        ),
+        units=task.config.dvh.units,
+        index_href="../../../results/report.html",
+    )
+
+
+def _has_result(records: dict[str, dict], name: str) -> bool:
+    return records[name].get("status") in ("done", "partial")
+
+
+def _objects(course: Course) -> tuple[ObjectRow, ...]:
+    """Images first, then RT objects, each with where its links lead and how they were made."""
+    kinds = {entry.sop_uid: entry.kind for entry in course.objects}
+    kinds |= {image.key: "image" for image in course.images}
+    rows = [
+        ObjectRow(
+            f"{image.modality} ({len(image.files)} files, {image.role})",
+            image.description,
+            image.study_date,
+            image.key,
+            (),
+            image.flags,
+        )
+        for image in course.images
+    ]
+    for entry in course.objects:
+        links = tuple(
+            f"{kinds[link.target]} {link.target} ({link.how})"
+            for link in course.links
+            if link.source == entry.sop_uid
+        )
+        label = entry.label or str(entry.summary.get("summation_type") or "")
+        date = str(entry.summary.get("date") or entry.study_date)
+        rows.append(ObjectRow(entry.kind, label, date, entry.sop_uid, links, entry.flags))
+    return tuple(rows)
+
+
+def _decisions(decision: dict) -> tuple[tuple[str, str], ...]:
+    """The choice of the dose, its evidence, and what was left out."""
+    if not decision:
+        return ()
+    evidence = "; ".join(decision.get("evidence") or ())
+    rows = [("Which dose is the course's?", f"{decision['status']}: {evidence}")]
+    rows += [(f"Left out: {uid}", reason) for uid, reason in decision.get("left_out") or ()]
+    rows += [
+        (f"Plan {part['plan_uid']}", part["problem"])
+        for part in decision.get("parts") or ()
+        if part["problem"]
+    ]
+    return tuple(rows)
+
+
+def _curves(folder: Path) -> tuple[Curve, ...]:
+    import pandas
+
+    frame = pandas.read_parquet(folder / CURVES_FILE)
+    looks = {
+        (item["structure_set_uid"], item["roi_number"]): item["colour_rgb"]
+        for item in read_facts(folder, STRUCTURES_FILE)
+    }
+    keys = ["source", "roi_number", "roi_name", "dose_source", "structure_set_uid"]
+    curves = []
+    for (source, number, name, dose_source, uid), part in frame.groupby(keys, sort=False):
+        colour = looks.get((uid, number))
+        curves.append(
+            Curve(
+                str(name),
+                part.dose_gy.to_numpy(),
+                part.volume_percent.to_numpy(),
+                tuple(colour) if colour else None,
+                str(dose_source),
+                str(source),
+            )
+        )
+    return tuple(curves)
+
+
+def _metrics(folder: Path) -> tuple[dict[str, object], ...]:
+    import pandas
+
+    frame = pandas.read_parquet(folder / METRICS_FILE)
+    return tuple(frame.astype(object).where(frame.notna(), None).to_dict("records"))
+
+
+def _provenance(records: dict[str, dict]) -> tuple[tuple[str, str], ...]:
+    """Versions and configuration behind the numbers; no times, so that equal results are equal
+    pages."""
+    rows = [("RT Pipeline", __version__)]
+    for name, record in records.items():
+        if record:
+            rows.append((f"configuration of stage {name} (SHA-256)", record["config_hash"]))
+    versions = next((r["versions"] for r in reversed(records.values()) if r), {})
+    rows += list(versions.items())
+    return tuple(rows)
+
+
+STAGE = Stage(
+    name="report",
+    folder="report",
+    run=_run,
+    inputs=_inputs,
+    uses=("load", "dose", "dvh"),
+    sections=("dvh.units",),
+)
