@@ -174,10 +174,12 @@ def dose_dataset(
     array, origin, offsets = _frames_along_normal(dose)
     stored, scaling = _stored_values(array, bits)
     if not sop_uid:
+        frames = (ds_text(origin), ds_text(dose.grid.direction[:, :2].ravel()), ds_text(offsets))
+        spacing = ds_text(dose.grid.spacing_mm)
+        meaning = (dose.dose_type, dose.summation_type, comment, scaling, *plans, *spacing)
         content = hashlib.sha256(stored.tobytes()).hexdigest()
-        geometry = (origin.tolist(), dose.grid.direction.tolist(), offsets.tolist(), scaling)
         sop_uid = uid_from(
-            RTDoseStorage, patient_from.StudyInstanceUID, content, geometry, comment, plans
+            RTDoseStorage, patient_from.StudyInstanceUID, frame_uid, content, frames, meaning
         )
     ds = new_object(RTDoseStorage, ExplicitVRLittleEndian, sop_uid, patient_from, created)
     _series(ds, "RTDOSE", series_uid or uid_from(sop_uid, "series"), series_number, description)

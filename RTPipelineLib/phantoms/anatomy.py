@@ -143,7 +143,7 @@ def head_and_neck() -> Anatomy:
             (-95, 0, 20, 178, 92),
             (-66, 0, 14, 82, 68),
             (-40, 0, 8, 62, 62),
-            (0, 0, 2, 64, 76),
+            (0, 0, 2, 69, 77),
             (40, 0, 0, 74, 95),
             (85, 0, 0, 78, 100),
             (130, 0, 4, 68, 86),
@@ -157,7 +157,7 @@ def head_and_neck() -> Anatomy:
             (-95, 0, 22, 166, 78),
             (-66, 0, 16, 75, 58),
             (-40, 0, 10, 56, 54),
-            (0, 0, 4, 58, 68),
+            (0, 0, 4, 62, 69),
             (40, 0, 2, 69, 89),
             (165, 0, 2, 68, 88),
         ),
@@ -170,7 +170,7 @@ def head_and_neck() -> Anatomy:
     cord = Pile((0, 45, -56), (6, 5, 74), Profile.ROUNDED, bend_mm=(0, 8), cap_mm=8)
     jaw = Arch((0, 10, -6), (52, 72, 12), 0.84, 188, 352)
     teeth = Arch((0, 2, 12), (38, 54, 5), 0.82, 200, 340)
-    airway = Pile((0, 2, -40), (10, 9, 90), Profile.ROUNDED, power=2.3, bend_mm=(0, 8), cap_mm=12)
+    airway = Pile((0, 2, -48), (10, 9, 74), Profile.ROUNDED, bend_mm=(0, 6), cap_mm=12)
     eyes = [Pile((sx * 32, -72, 50), (12, 12, 12)) for sx in (1, -1)]
     sinus = Pile((0, -58, 32), (26, 20, 15), power=2.5)
     return Anatomy(
@@ -190,8 +190,8 @@ def head_and_neck() -> Anatomy:
             *_hidden(FLUID_HU + 5, *eyes),
             *_pair(
                 "Parotid",
-                Pile((52, 20, 16), (12, 19, 25), turn_deg=-12),
-                Pile((-52, 20, 16), (12, 19, 25), turn_deg=12),
+                Pile((51, 19, 18), (11, 18, 23), turn_deg=-12),
+                Pile((-51, 19, 18), (11, 18, 23), turn_deg=12),
                 GLAND_HU,
                 VIOLET,
             ),
@@ -262,7 +262,12 @@ def thorax(breath_mm: float = 0.0) -> Anatomy:
             *_hidden(FLUID_HU, canal),
             Organ("SpinalCord", Pile((0, 86, 0), (7, 6, 168), Profile.CYLINDER), CORD_HU, CYAN),
             *_hidden(HEART_HU - 15, Pile((26, 50, 0), (12, 12, 170), Profile.CYLINDER)),
-            Organ("Esophagus", Pile((6, 40, 10), (8, 6, 120), Profile.CYLINDER), 38.0, OLIVE),
+            Organ(
+                "Esophagus",
+                Pile((6, 40, 10), (8, 6, 110), Profile.ROUNDED, cap_mm=8),
+                38.0,
+                OLIVE,
+            ),
             Organ("Lung_L", left_lung, LUNG_HU, BLUE),
             Organ("Lung_R", right_lung, LUNG_HU, CYAN),
             Organ(

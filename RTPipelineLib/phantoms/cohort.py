@@ -11,6 +11,7 @@ from pathlib import Path
 import pydicom
 from pydicom.dataset import Dataset
 
+from ..dicom.write import uid_from
 from ..errors import UsageError
 from .anatomy import (
     BLUE,
@@ -298,7 +299,9 @@ def _plant_damage(root: Path, patient: ExpectedPatient) -> tuple[PlantedFault, .
     dose = plan.doses[0]
     truncated = f"{patient.patient_id}/RD.truncated.dcm"
     ds = pydicom.dcmread(root / dose.path)
-    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"{dose.sop_uid[:-1]}0"
+    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = uid_from(
+        dose.sop_uid, "truncated"
+    )
     ds.save_as(root / truncated)
     content = (root / truncated).read_bytes()
     (root / truncated).write_bytes(content[: len(content) * 3 // 5])

@@ -135,7 +135,7 @@ def ct_slices(
         ds.SeriesDate, ds.SeriesTime = study.StudyDate, study.StudyTime
         ds.AcquisitionDate, ds.AcquisitionTime = study.StudyDate, study.StudyTime
         ds.ContentDate, ds.ContentTime = study.StudyDate, study.StudyTime
-        ds.PatientPosition = position
+        ds.PatientPosition, ds.Laterality = position, ""
         ds.FrameOfReferenceUID = volume.frame_uid
         ds.PositionReferenceIndicator = ""
         ds.KVP, ds.AcquisitionNumber, ds.InstanceNumber = "120", 1, k + 1

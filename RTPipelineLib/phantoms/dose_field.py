@@ -16,12 +16,12 @@ from .anatomy import Anatomy
 from .ct import ORIENTATIONS, box_axes
 from .solids import Solid
 
-MARGIN_MM = 4.0  # the half-value surface lies so far outside the target
-PENUMBRA_MM = 2.0  # slope of the logistic edge; 20 to 80 % is 2.8 times as long
+MARGIN_MM = 5.0  # the half-value surface lies so far outside the target
+PENUMBRA_MM = 1.7  # slope of the logistic edge; 20 to 80 % is 2.8 times as long
 BEAM_SHARE = 0.45  # dose beside the target where all beams cross, over the prescription
 ATTENUATION_PER_MM = 0.0045  # 6 MV photons in water, beyond the build-up
 SCATTER_SHARE, SCATTER_MM = 0.04, 70.0
-INHOMOGENEITY = 0.012
+INHOMOGENEITY = 0.006
 GANTRY_ANGLES_DEG = (20.0, 72.0, 123.0, 175.0, 226.0, 277.0, 329.0)
 
 Level = tuple[Solid, float]
