@@ -11,6 +11,8 @@ from pydicom.uid import UID, JPEGLSTransferSyntaxes
 from ..errors import DicomError
 from .dataset import PARSE_ERRORS, Header
 
+_UNDEFINED = 0xFFFFFFFF
+
 
 def read_frames(ds: Dataset, path: str | Path) -> np.ndarray:
     """Stored values `[frame, row, column]` of a monochrome dataset, before any rescale.
@@ -33,9 +35,12 @@ def read_frames(ds: Dataset, path: str | Path) -> np.ndarray:
     if "PixelData" not in ds:
         raise DicomError("has no pixel data, or they are cut off; export or copy it again", path)
     shape = (frames, rows, columns)
-    syntax = getattr(getattr(ds, "file_meta", None), "TransferSyntaxUID", None)
-    if syntax is not None and syntax.is_encapsulated:
-        return _decompress(ds, shape, syntax, path)
+    element = ds.get_item("PixelData")
+    # PS3.5 A.4: compressed pixel data, and no other, have undefined length.
+    if getattr(element, "length", None) == _UNDEFINED or getattr(
+        element, "is_undefined_length", False
+    ):
+        return _decompress(ds, shape, path)
     values = _native(ds, shape, bits, header.integer("PixelRepresentation") == 1, path)
     unused = bits - (header.integer("BitsStored") or bits)
     if 0 < unused < bits:  # PS3.5 8.1.1: bits that are not stored mean nothing
@@ -60,9 +65,8 @@ def _native(
     return np.frombuffer(element.value, dtype=dtype, count=count).reshape(shape)
 
 
-def _decompress(
-    ds: Dataset, shape: tuple[int, int, int], syntax: UID, path: str | Path
-) -> np.ndarray:
+def _decompress(ds: Dataset, shape: tuple[int, int, int], path: str | Path) -> np.ndarray:
+    syntax = UID(getattr(getattr(ds, "file_meta", None), "TransferSyntaxUID", None) or "")
     try:
         values = ds.pixel_array
     except (*PARSE_ERRORS, RuntimeError) as error:
@@ -72,7 +76,9 @@ def _decompress(
             raise DicomError(
                 f"no decoder for {syntax.name} is installed; install the package {package}", path
             ) from error
-        raise DicomError(f"its {syntax.name} pixel data are damaged ({text})", path) from error
+        raise DicomError(
+            f"its {syntax.name or 'compressed'} pixel data cannot be decoded ({text})", path
+        ) from error
     if values.size != shape[0] * shape[1] * shape[2]:
         raise DicomError(f"its {syntax.name} pixel data do not fit {shape} pixels", path)
     return values.reshape(shape)
