@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import PurePosixPath
 
 PACKAGE = "RTPipelineLib"
@@ -118,21 +119,38 @@ class _Module:
         first = self.path.parts[0]
         return "" if first == "__init__.py" else first.removesuffix(".py")
 
-    def imports(self) -> Iterator[tuple[ast.stmt, str, str, bool]]:
-        """(statement, absolute module, imported name or '', at module scope) of every import."""
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        return list(ast.walk(self.tree))
+
+    @cached_property
+    def for_types(self) -> set[int]:
+        """Nodes below `if TYPE_CHECKING`."""
+        blocks = [node for node in self.nodes if _is_type_checking(node)]
+        return {id(inner) for node in blocks for part in node.body for inner in ast.walk(part)}
+
+    @cached_property
+    def late(self) -> set[int]:
+        """Nodes that importing the module does not run: in functions and for types only."""
+        functions = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+        blocks = [node for node in self.nodes if isinstance(node, functions)]
+        return self.for_types.union(id(inner) for node in blocks for inner in ast.walk(node))
+
+    @cached_property
+    def imports(self) -> list[tuple[ast.stmt, str, str]]:
+        """(statement, absolute module, imported name or '') of every import."""
         package = [PACKAGE, *self.path.parts[:-1]]
-        late = _inside_functions_or_type_checking(self.tree)
-        for node in ast.walk(self.tree):
+        found = []
+        for node in self.nodes:
             if isinstance(node, ast.Import):
-                for alias in node.names:
-                    yield node, alias.name, "", id(node) not in late
+                found += [(node, alias.name, "") for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
                 module = node.module or ""
                 if node.level:
                     above = package[: len(package) - node.level + 1]
                     module = ".".join([*above, module] if module else above)
-                for alias in node.names:
-                    yield node, module, alias.name, id(node) not in late
+                found += [(node, module, alias.name) for alias in node.names]
+        return found
 
 
 def breaches(path: str, source: str) -> list[str]:
@@ -169,7 +187,7 @@ def _rooms(module: _Module) -> _Found:
             (f"{module.room or 'the package'} is no room of the house (Testing/house_rules.py)"),
         )
         return
-    for node, name, imported, _ in module.imports():
+    for node, name, imported in module.imports:
         parts = name.split(".")
         if parts[0] != PACKAGE:
             continue
@@ -181,17 +199,17 @@ def _rooms(module: _Module) -> _Found:
 
 def _foreign_packages(module: _Module) -> _Found:
     allowed = THIRD_PARTY.get(module.room)
-    for node, name, _, at_module_scope in module.imports():
+    for node, name, _ in module.imports:
         top = name.split(".")[0]
         if top in SLICER and module.room != "scene":
             yield node, f"{top} is imported outside scene/"
-        elif top in HEAVY and at_module_scope:
+        elif top in HEAVY and id(node) not in module.late:
             yield node, f"{top} is imported at module scope"
         elif (
             allowed is not None
             and top not in {PACKAGE, "__future__"} | allowed
             and top not in sys.stdlib_module_names
-            and not _only_for_types(module, node)
+            and id(node) not in module.for_types
         ):
             yield node, f"{module.room} must do without {top}"
 
@@ -199,12 +217,12 @@ def _foreign_packages(module: _Module) -> _Found:
 def _operating_system(module: _Module) -> _Found:
     if module.room == "platform":
         return
-    for node, name, imported, _ in module.imports():
+    for node, name, imported in module.imports:
         if name in POSIX_MODULES | WINDOWS_MODULES:
             yield node, f"{name} belongs into platform.py"
         if imported in POSIX_NAMES.get(name, ()):
             yield node, f"{name}.{imported} belongs into platform.py"
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             if node.attr in POSIX_NAMES.get(node.value.id, ()):
                 yield node, f"{node.value.id}.{node.attr} belongs into platform.py"
@@ -238,7 +256,7 @@ def _environment(module: _Module) -> _Found:
 
 
 def _swallowed(module: _Module) -> _Found:
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.ExceptHandler):
             if node.type is None:
                 yield node, "bare except"
@@ -251,7 +269,7 @@ def _swallowed(module: _Module) -> _Found:
 
 
 def _state(module: _Module) -> _Found:
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Global):
             yield node, "module state (global)"
         elif isinstance(node, ast.Attribute) and _dotted(node) == "sys.modules":
@@ -264,7 +282,7 @@ def _state(module: _Module) -> _Found:
 def _patches(module: _Module) -> _Found:
     names = {
         (alias.asname or alias.name).split(".")[0]
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.Import | ast.ImportFrom)
         for alias in node.names
     }
@@ -278,7 +296,7 @@ def _patches(module: _Module) -> _Found:
 
 
 def _any_in_public(module: _Module) -> _Found:
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
             arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
             arguments += [arg for arg in (node.args.vararg, node.args.kwarg) if arg is not None]
@@ -290,8 +308,8 @@ def _any_in_public(module: _Module) -> _Found:
 def _files_in_arithmetic(module: _Module) -> _Found:
     if module.room not in _ARITHMETIC:
         return
-    for node, name, _, _ in module.imports():
-        if name.split(".")[0] in FILE_MODULES and not _only_for_types(module, node):
+    for node, name, _ in module.imports:
+        if name.split(".")[0] in FILE_MODULES and id(node) not in module.for_types:
             yield node, f"{name} in {module.room}: arithmetic touches no files"
     for call in _calls(module):
         name = _dotted(call.func)
@@ -302,11 +320,11 @@ def _files_in_arithmetic(module: _Module) -> _Found:
 
 
 def _calls(module: _Module) -> Iterator[ast.Call]:
-    return (node for node in ast.walk(module.tree) if isinstance(node, ast.Call))
+    return (node for node in module.nodes if isinstance(node, ast.Call))
 
 
 def _targets(module: _Module) -> Iterator[ast.expr]:
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Assign | ast.Delete):
             yield from _flat(node.targets)
         elif isinstance(node, ast.AugAssign | ast.AnnAssign):
@@ -344,23 +362,3 @@ def _does_nothing(node: ast.stmt) -> bool:
 
 def _is_type_checking(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and _dotted(node.test).endswith("TYPE_CHECKING")
-
-
-def _only_for_types(module: _Module, statement: ast.stmt) -> bool:
-    return any(
-        statement is inner
-        for node in ast.walk(module.tree)
-        if _is_type_checking(node)
-        for part in node.body
-        for inner in ast.walk(part)
-    )
-
-
-def _inside_functions_or_type_checking(tree: ast.Module) -> set[int]:
-    found: set[int] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            found.update(id(inner) for inner in ast.walk(node))
-        elif _is_type_checking(node):
-            found.update(id(inner) for part in node.body for inner in ast.walk(part))
-    return found
