@@ -10,7 +10,8 @@ from 0:
     contour-count:i         Number of Contour Points says otherwise; kept as stored
     contour-separator:i     doubled or trailing backslashes between whole points; read without them
     contour-type-assumed:i  no Contour Geometric Type; taken for CLOSED_PLANAR
-    contours-unreadable     the Contour Sequence itself is damaged
+    contours-unreadable     the Contour Sequence itself is damaged: contours are missing, here and
+                            perhaps in later ROIs (so the set is flagged, too)
     roi-undeclared          has contours but no item in the Structure Set ROI Sequence; name ""
     duplicate-roi-number    several ROIs have this number; contours go to them in file order
     contours-split          its contours stand in several items; all are taken
@@ -89,8 +90,9 @@ def read_structure_set(path: str | Path) -> StructureSet:
     sop_uid = header.text("SOPInstanceUID")
     fallback_frame = frames[0] if len(frames) == 1 else ""
     rois = _rois(summary["rois"], items, fallback_frame, sop_uid)
-    if any("duplicate-roi-number" in roi.flags for roi in rois):
-        header.flag("duplicate-roi-number")
+    for flag in ("duplicate-roi-number", "contours-unreadable"):
+        if any(flag in roi.flags for roi in rois):
+            header.flag(flag)
     series = [uid for frame in summary["frames"] for uid in frame["series_uids"]]
     return StructureSet(
         label=summary["label"],
@@ -194,6 +196,8 @@ def _read_contours(items: Sequence[Header]) -> _Drawn:
             trouble["contour-type-assumed"].append(index)
         kept.append(loop)
         kinds.append(kind)
+    if trouble.pop("contours-unreadable", None):
+        own_flags = ["contours-unreadable"]
     flags = [f"{name}:{','.join(map(str, indices))}" for name, indices in trouble.items()]
     return _Drawn(kept, kinds, colour, [*own_flags, *flags])
 
@@ -263,12 +267,14 @@ def _usable(contour: Header, loop: np.ndarray, index: int, trouble: dict[str, li
     declared = contour.integer("NumberOfContourPoints")
     if declared is None or declared == len(loop):
         return True
-    # A DS beyond 64 kB in explicit VR: its length was stored modulo 65536, the rest is lost.
+    # A DS beyond 64 kB in explicit VR: its length was stored modulo 65536, the rest of its text was
+    # taken for elements, and what follows may be gone.
     width = len(_text_of(contour) or b"") / loop.size
     element = contour.ds.get_item(_CONTOUR_DATA)
     overflowed = element.VR == "DS" and declared * 3 * width > _SHORT_VALUE_LIMIT
     if overflowed and declared > len(loop):
         trouble["contour-broken"].append(index)
+        trouble["contours-unreadable"].append(index)
         return False
     trouble["contour-count"].append(index)
     return True
