@@ -23,7 +23,7 @@ help:
 install: $(STAMP)
 
 demo: $(STAMP)
-	@$(BIN)/rtpipeline demo demo-output
+	@$(BIN)/python -m RTPipelineLib demo demo-output
 
 test: lint
 	@$(BIN)/python -m pytest -m "not slow"
