@@ -7,7 +7,7 @@ later ones lie inside or over earlier ones. Each kind of tissue has HU of its ow
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .solids import Arch, Compound, Loft, Pile, Profile, Solid
 
@@ -35,9 +35,11 @@ class Organ:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """A body part; the first drawn organ is the body's outline (EXTERNAL)."""
+    """A body part: its organs, the body's outline (EXTERNAL) among them, and its DICOM name (PS3.16
+    Annex L)."""
 
     organs: tuple[Organ, ...]
+    body_part: str
 
     @property
     def drawn(self) -> tuple[Organ, ...]:
@@ -54,7 +56,7 @@ class Anatomy:
 
     def adding(self, *targets: Organ) -> Anatomy:
         """The same body part with more organs or targets."""
-        return Anatomy((*self.organs, *targets))
+        return replace(self, organs=(*self.organs, *targets))
 
 
 def target(name: str, solid: Solid, colour: Colour, hu: float | None = None) -> Organ:
@@ -128,7 +130,8 @@ def pelvis() -> Anatomy:
             *_hidden(GAS_HU + 100, Pile((3, 46, 35), (8, 7, 14))),
             Organ("Bowel", Pile((0, -30, 102), (84, 44, 26), power=2.5), 20.0, PINK),
             *_hidden(38.0, PROSTATE, SEMINAL_VESICLES),
-        )
+        ),
+        "PELVIS",
     )
 
 
@@ -195,7 +198,8 @@ def head_and_neck() -> Anatomy:
                 GLAND_HU,
                 VIOLET,
             ),
-        )
+        ),
+        "HEADNECK",
     )
 
 
@@ -278,7 +282,8 @@ def thorax(breath_mm: float = 0.0) -> Anatomy:
             ),
             *_hidden(HEART_HU - 15, Pile((8, -14, 40), (26, 20, 32))),
             *_hidden(GAS_HU, airway, *bronchi),
-        )
+        ),
+        "CHEST",
     )
 
 

@@ -110,6 +110,7 @@ def ct_slices(
     study: Dataset,
     *,
     position: str,
+    body_part: str,
     description: str,
     series_number: int,
     signed: bool = False,
@@ -135,7 +136,7 @@ def ct_slices(
         ds.SeriesDate, ds.SeriesTime = study.StudyDate, study.StudyTime
         ds.AcquisitionDate, ds.AcquisitionTime = study.StudyDate, study.StudyTime
         ds.ContentDate, ds.ContentTime = study.StudyDate, study.StudyTime
-        ds.PatientPosition, ds.Laterality = position, ""
+        ds.PatientPosition, ds.BodyPartExamined = position, body_part
         ds.FrameOfReferenceUID = volume.frame_uid
         ds.PositionReferenceIndicator = ""
         ds.KVP, ds.AcquisitionNumber, ds.InstanceNumber = "120", 1, k + 1

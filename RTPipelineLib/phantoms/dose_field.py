@@ -7,6 +7,7 @@ work depends: steep gradients at target edges, simultaneous levels, a low-dose b
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter
@@ -40,21 +41,19 @@ def plausible_dose(
     dose of the highest target is 1 % above its prescription. `position` is the Patient Position:
     the beams turn with the patient.
     """
-    highest = max(dose for _, dose in levels)
-    masks = {dose: _mask(solid, grid) for solid, dose in levels}
-    plateau = np.zeros(grid.shape, dtype=np.float32)
-    below, edge = 0.0, np.zeros(grid.shape, dtype=np.float32)
-    for dose in sorted(masks):
-        reached = np.logical_or.reduce([mask for other, mask in masks.items() if other >= dose])
-        profile = _window(_signed_distance(reached, grid) - MARGIN_MM)
-        plateau += (dose - below) * profile
-        edge = profile if below == 0.0 else edge
-        below = dose
+    masks: dict[float, np.ndarray] = {}
+    for solid, dose in levels:
+        masks[dose] = masks.get(dose, False) | _mask(solid, grid)
+    lowest, highest = min(masks), max(masks)
     everything = np.logical_or.reduce(list(masks.values()))
-    lowest = min(masks)
+    distance = _signed_distance(everything, grid)
+    edge = _window(distance - MARGIN_MM)
     beams = BEAM_SHARE * lowest * _beams(everything, grid, position)
-    scatter = np.exp(-np.maximum(_signed_distance(everything, grid), 0) / SCATTER_MM)
-    field = plateau + (1 - edge) * beams + SCATTER_SHARE * highest * scatter
+    scatter = SCATTER_SHARE * highest * np.exp(-np.maximum(distance, 0) / SCATTER_MM)
+    field = lowest * edge + (1 - edge) * beams + scatter
+    for below, dose in pairwise(sorted(masks)):
+        reached = np.logical_or.reduce([mask for other, mask in masks.items() if other >= dose])
+        field += (dose - below) * _window(_signed_distance(reached, grid) - MARGIN_MM)
     waves = gaussian_filter(rng.normal(size=grid.shape), 3.0)
     field *= 1 + INHOMOGENEITY * waves / waves.std()
     field *= np.clip(gaussian_filter(_mask(anatomy.body.solid, grid).astype(np.float32), 0.8), 0, 1)

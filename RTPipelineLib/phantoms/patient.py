@@ -190,6 +190,7 @@ class _CourseWriter:
             volume,
             self.study,
             position=spec.position,
+            body_part=anatomy.body_part,
             description=description,
             series_number=number + 1,
             signed=spec.signed_pixels,

@@ -42,7 +42,7 @@ def busy_patient(
     plan = PlanSpec("Busy", 25, (("PTV_50", 50.0),), CREATED, dose_size, (2.0, 2.0, 2.0))
     course = CourseSpec(
         "Busy",
-        (Anatomy(tuple(organs)),),
+        (Anatomy(tuple(organs), "ABDOMEN"),),
         CREATED,
         "BODY",
         plans=(plan,),
@@ -62,7 +62,8 @@ def tiny_patients(
         (
             Organ("BODY", body, MUSCLE_HU, GREEN, "EXTERNAL"),
             target("PTV_20", Pile((0, 0, 0), (25, 25, 2.0 * slices)), RED),
-        )
+        ),
+        "ABDOMEN",
     )
     plan = PlanSpec("Tiny", 5, (("PTV_20", 20.0),), CREATED, (16, 12, 6), (15.0, 15.0, 5.0), 16)
     course = CourseSpec(
