@@ -61,8 +61,9 @@ def load_config(path: Path | None) -> Config:
         )
     except ValidationError as error:
         for detail in error.errors(include_url=False):
-            line = document.line_of(_key(detail["loc"], data))
-            document.report(line, _sentence(detail, data))
+            key = _key(detail["loc"], data)
+            if key not in document.broken:
+                document.report(document.line_of(key), _sentence(detail, data))
         config = None
     if document.problems or config is None:
         raise ConfigError("\n".join(text for _, text in sorted(document.problems)))
@@ -90,6 +91,7 @@ class _Document:
     data: dict = field(init=False)
     lines: dict[Key, int] = field(default_factory=dict)
     problems: set[tuple[int, str]] = field(default_factory=set)
+    broken: set[Key] = field(default_factory=set)  # keys whose value could not be read at all
     _seen: set[int] = field(default_factory=set)
     _yaml: YAML = field(default_factory=lambda: YAML(typ="safe", pure=True))
 
@@ -183,10 +185,13 @@ class _Document:
                 node.value.encode()  # an escape such as \\ud800 is no character
                 return node.value
         except (ValueError, KeyError):
-            self.report(node.start_mark.line, f"{_dotted(key)}: this value cannot be read")
-            return None
-        self.report(node.start_mark.line, f"{_dotted(key)}: tags such as {tag} are not allowed")
-        return None
+            return self._break(node, key, "this value cannot be read")
+        return self._break(node, key, f"tags such as {tag} are not allowed")
+
+    def _break(self, node: Node, key: Key, sentence: str) -> None:
+        line = self.line_of(key)
+        self.broken.add(key)
+        self.report(node.start_mark.line if line is None else line, f"{_dotted(key)}: {sentence}")
 
 
 def _tag(node: Node) -> str:

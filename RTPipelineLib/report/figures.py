@@ -44,9 +44,10 @@ def dvh_plot(curves: Sequence[Curve], units: str = "Gy") -> Markup:
     step = _nice_step(highest)
     limit = max(step, math.ceil(highest / step - 1e-9) * step)
     sources = list(dict.fromkeys(curve.dose_source for curve in drawn))
+    names = list(dict.fromkeys(curve.roi_name for curve in drawn))
     lines, keys = [], []
     for number, curve in enumerate(drawn):
-        colour = readable(curve.colour_rgb or PALETTE[number % len(PALETTE)])
+        colour = readable(curve.colour_rgb or PALETTE[names.index(curve.roi_name) % len(PALETTE)])
         dash = DASHES[sources.index(curve.dose_source) % len(DASHES)] or None
         label = _label(curve, len(sources) > 1)
         lines.append(_line(curve, scale, limit, colour, dash, label, number))
@@ -119,9 +120,11 @@ def _line(
     return element(
         "g",
         element("title", label),
-        element("path", id=name, d=path, stroke=colour, stroke_dasharray=dash),
+        element("path", id=name, d=path),
         element("use", href=f"#{name}", class_="reach"),
         class_="curve",
+        stroke=colour,
+        stroke_dasharray=dash,
         tabindex=0,
         role="img",
         aria_label=label,

@@ -24,6 +24,7 @@ from .figures import dvh_plot
 from .markup import Content, Markup, element, joined
 
 RESEARCH_USE = "For research use, not for clinical decisions."
+SHORT = 28  # characters that are not broken into lines
 UNKNOWN = "\N{EN DASH}"
 
 # Columns of the metrics on the page; the whole table is in the Parquet file.
@@ -61,18 +62,20 @@ _STATUS = {
 def course_page(facts: CourseReport) -> str:
     """The page of one course."""
     title = f"{facts.patient_id} / {facts.course_id}"
+    own = {"patient_id", "course_id"}
+    failures = [{k: v for k, v in row.items() if k not in own} for row in facts.failures]
     back = element("p", _link("All courses", facts.index_href)) if facts.index_href else None
     head = [
         back,
-        element("h1", title),
-        element("p", "Patient ", element("b", facts.patient_id), ", course ", facts.course_id),
+        element("h1", "Course ", facts.course_id),
+        element("p", "Patient ", element("b", facts.patient_id)),
     ]
     return _page(
         title,
         head,
         [
             _section("Stages", _stages(facts.stages)),
-            _section("Failures", _failures(facts.failures, "no failures")),
+            _section("Failures", _failures(failures)),
             _section("Decisions", _pairs(facts.decisions)),
             _section("Flags", _notices(facts.flags)),
             _section("Prescription", _prescription(facts.prescription, facts.units)),
@@ -95,7 +98,7 @@ def cohort_page(facts: CohortReport) -> str:
         [element("h1", facts.title), element("p", counts)],
         [
             _section("Courses", _courses(facts.courses, facts.units)),
-            _section("Failures", _failures(facts.failures, "no failures")),
+            _section("Failures", _failures(facts.failures)),
             _section("Tables", _pairs((name, _count(rows, "row")) for name, rows in facts.tables)),
             _section("Provenance", _pairs(facts.provenance)),
         ],
@@ -174,9 +177,9 @@ def _stages(stages: Sequence[StageRow]) -> Markup:
     return _table("Stages", ["Stage", "Status", "Reason", "Seconds"], rows, numbers={3}, long={2})
 
 
-def _failures(failures: Sequence[Row], none: str) -> Markup:
+def _failures(failures: Sequence[Row]) -> Markup:
     if not failures:
-        return _nothing(none)
+        return _nothing("no failures")
     known = ("patient_id", "course_id", "stage", "item", "severity", "error", "file")
     columns = [name for name in known if any(row.get(name) for row in failures)]
     rows = [
@@ -323,16 +326,23 @@ def _table(
     )
     body = []
     for row in rows:
-        cells = [element("td", cell, class_=kinds.get(n + 1)) for n, cell in enumerate(row[1:])]
-        first = element("th", row[0], scope="row", class_=kinds.get(0))
+        classes = [" ".join(filter(None, (kinds.get(n), _wrapping(c)))) for n, c in enumerate(row)]
+        cells = [element("td", c, class_=k or None) for c, k in zip(row, classes, strict=True)][1:]
+        first = element("th", row[0], scope="row", class_=classes[0] or None)
         body.append(element("tr", first, *cells))
     table = element("table", element("thead", head), element("tbody", joined(*body)))
     return element("div", table, class_="scroll", tabindex=0, role="region", aria_label=name)
 
 
+def _wrapping(content: Content) -> str | None:
+    """Short names and dates stay on one line; a PatientID of 300 characters may break anywhere."""
+    plain = isinstance(content, str) and not isinstance(content, Markup)
+    return "short" if plain and len(content) <= SHORT else None
+
+
 def _link(label: str, path: str) -> Markup:
     """A link to a file by its relative path; whatever the path holds, it is no other protocol."""
-    return element("a", label, href=quote(path, safe="/"))
+    return element("a", label, href=quote(path, safe="/"), class_=_wrapping(label))
 
 
 def _shown(value: Value) -> str:
