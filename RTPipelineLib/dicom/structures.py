@@ -185,11 +185,20 @@ def _read_contours(items: Sequence[Header]) -> _Drawn:
     if "bad-value:ContourSequence" in own_flags:
         own_flags = ["contours-unreadable"]
     trouble: dict[str, list[int]] = defaultdict(list)
-    loops = _parse_loops([_text_of(contour) for contour in contours], trouble)
+    texts = [_text_of(contour) for contour in contours]
+    loops = _parse_loops(texts, trouble)
     kept, kinds = [], []
-    for index, (contour, loop) in enumerate(zip(contours, loops, strict=True)):
-        if loop is None or not _usable(contour, loop, index, trouble):
+    for index, (contour, text, loop) in enumerate(zip(contours, texts, loops, strict=True)):
+        declared = contour.integer("NumberOfContourPoints")
+        if _overflowed(contour, text, declared):
+            trouble["contours-unreadable"].append(index)
+            if loop is not None:
+                trouble["contour-broken"].append(index)
             continue
+        if loop is None:
+            continue
+        if declared not in (None, len(loop)):
+            trouble["contour-count"].append(index)
         kind = contour.text("ContourGeometricType").upper()
         if not kind:
             kind = "CLOSED_PLANAR"
@@ -262,19 +271,14 @@ def _parse_loop(text: bytes | None, index: int, trouble: dict[str, list[int]]) -
     return numbers.reshape(-1, 3)
 
 
-def _usable(contour: Header, loop: np.ndarray, index: int, trouble: dict[str, list[int]]) -> bool:
-    """False when Number of Contour Points proves that the loop was cut off."""
-    declared = contour.integer("NumberOfContourPoints")
-    if declared is None or declared == len(loop):
-        return True
-    # A DS beyond 64 kB in explicit VR: its length was stored modulo 65536, the rest of its text was
-    # taken for elements, and what follows may be gone.
-    width = len(_text_of(contour) or b"") / loop.size
-    element = contour.ds.get_item(_CONTOUR_DATA)
-    overflowed = element.VR == "DS" and declared * 3 * width > _SHORT_VALUE_LIMIT
-    if overflowed and declared > len(loop):
-        trouble["contour-broken"].append(index)
-        trouble["contours-unreadable"].append(index)
+def _overflowed(contour: Header, text: bytes | None, declared: int | None) -> bool:
+    """True for a DS beyond 64 kB whose length was stored modulo 65536.
+
+    The rest of its text was taken for elements, and what follows it may be gone.
+    """
+    if not text or declared is None:
         return False
-    trouble["contour-count"].append(index)
-    return True
+    stored = text.count(b"\\") + 1
+    if declared * 3 <= stored or contour.ds.get_item(_CONTOUR_DATA).VR != "DS":
+        return False
+    return declared * 3 * len(text) / stored > _SHORT_VALUE_LIMIT

@@ -247,9 +247,10 @@ def rois(numbers: list[int | None]) -> list:
 
 def drawn(numbers: list[int]) -> list:
     """ROI Contour Sequence items whose one contour lies at z = its place in the sequence."""
+    loops = [np.column_stack([SQUARE[:, :2], np.full(4, k)]) for k in range(len(numbers))]
     return [
-        item(ReferencedROINumber=n, ContourSequence=[item(**contour(SQUARE + [0, 0, k - 5]))])
-        for k, n in enumerate(numbers)
+        item(ReferencedROINumber=n, ContourSequence=[item(**contour(loop))])
+        for n, loop in zip(numbers, loops, strict=True)
     ]
 
 
