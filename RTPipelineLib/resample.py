@@ -127,36 +127,50 @@ def _add_separable(
     """Add the interpolated source, whose axes are already in the target's order.
 
     Each source slice is interpolated within its plane once and kept while a target slab needs it.
+    All work happens in a handful of buffers the size of a slab, which stay in the cache.
     """
     i, j, k = lookups
     dtype = source.dtype.type
+    rows = np.empty((2, len(j.low), source.shape[2]), source.dtype)
+    spare, part, first, second = np.empty((4, len(j.low), len(i.low)), source.dtype)
     kept: dict[int, np.ndarray] = {}
-    part = np.empty((len(j.low), len(i.low)), dtype=source.dtype)
+
+    def in_plane(number: int, needed: tuple[int, int]) -> np.ndarray:
+        if number not in kept:
+            for old in kept.keys() - set(needed):
+                del kept[old]
+            free = second if any(plane is first for plane in kept.values()) else first
+            _between(source[number], j, 0, rows[0], rows[1])
+            kept[number] = _between(rows[0], i, 1, free, spare)
+        return kept[number]
+
     slabs = range(k.window.start, k.window.stop)
-    for slab, low, high, share in zip(slabs, k.low, k.high, k.share, strict=True):
-        needed = [(low, 1.0 - share), (high, share)]
-        kept = {
-            n: kept[n] if n in kept else _between(_between(source[n], j, 0), i, 1)
-            for n, w in needed
-            if w
-        }
-        into = out[slab, j.window, i.window]
-        for n, w in needed:
-            if w:
-                into += np.multiply(kept[n], dtype(w * weight), out=part)
+    for slab, low, high, share in zip(
+        slabs, k.low.tolist(), k.high.tolist(), k.share.tolist(), strict=True
+    ):
+        values = in_plane(low, (low, high))
+        if share:
+            np.subtract(in_plane(high, (low, high)), values, out=part)
+            part *= dtype(share)
+            part += values
+            values = part
+        if weight != 1:
+            values = np.multiply(values, dtype(weight), out=part)
+        out[slab, j.window, i.window] += values
 
 
-def _between(plane: np.ndarray, lookup: _Lookup, axis: int) -> np.ndarray:
-    """The plane at the lookup's positions along one of its axes."""
-    low = np.take(plane, lookup.low, axis=axis, mode="clip")
-    if not lookup.share.any():
-        return low
-    rise = np.take(plane, lookup.high, axis=axis, mode="clip")
-    share = lookup.share.astype(plane.dtype)
-    rise -= low
-    rise *= share if axis else share[:, None]
-    low += rise
-    return low
+def _between(
+    plane: np.ndarray, lookup: _Lookup, axis: int, out: np.ndarray, spare: np.ndarray
+) -> np.ndarray:
+    """The plane at the lookup's positions along one of its axes, in `out`."""
+    np.take(plane, lookup.low, axis=axis, out=out, mode="clip")
+    if lookup.share.any():
+        share = lookup.share.astype(out.dtype)
+        np.take(plane, lookup.high, axis=axis, out=spare, mode="clip")
+        spare -= out
+        spare *= share if axis else share[:, None]
+        out += spare
+    return out
 
 
 # -- oblique grids: eight neighbours of every voxel, one target slab at a time
