@@ -53,7 +53,8 @@ class Summary:
         lines += [f"needs a decision: {course}" for course in self.waiting]
         for row in self.failures:
             where = "/".join(filter(None, [row["patient_id"], row["course_id"], row["stage"]]))
-            lines.append(f"failed: {where + ': ' if where else ''}{row['error']}")
+            named = row["file"] and row["file"] not in row["error"]
+            lines.append(f"failed: {where}: {row['file'] + ': ' if named else ''}{row['error']}")
         return lines
 
 

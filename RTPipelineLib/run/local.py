@@ -119,6 +119,7 @@ class LocalEngine:
                 self._follow(child, folder, name)
                 status = child.wait()
             finally:
+                child.stdout.close()
                 with self._lock:
                     self._children.discard(child)
         record = valid_record(folder, name)

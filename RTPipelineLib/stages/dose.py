@@ -95,7 +95,8 @@ def _run(task: Task) -> Outcome:
 
 def _outcome(decision: DoseDecision, entries: list[dict], problems: list[Problem]) -> Outcome:
     if decision.status == REFUSED:
-        reason = decision.evidence[-1] if decision.evidence else "no dose can be used"
+        why = dict.fromkeys(reason for _, reason in decision.left_out)
+        reason = ": ".join(filter(None, ["; ".join(decision.evidence[-1:]), "; ".join(why)]))
         problem = Problem("dose", "error", reason)
         return Outcome(PARTIAL if entries else FAILED, reason, (problem, *problems))
     if problems:

@@ -20,7 +20,7 @@ from ..dose.prescription import level_for
 from ..dvh.engine import DvhOptions, compute_dvh
 from ..dvh.metrics import IsodoseVolumes, MetricSettings, isodose_volumes, metric_columns, metric_row
 from ..errors import DataError
-from ..model import DVH, Contours, Dose, ImagePlanes, Prescription
+from ..model import CLOSED_TYPES, DVH, Contours, Dose, ImagePlanes, Prescription
 from ..platform import write_json
 from . import DONE, FAILED, PARTIAL, SKIPPED, Outcome, Problem, Stage, Task
 from .dose import COURSE, DOSE_FILE
@@ -179,6 +179,8 @@ def _evaluate(
         "dose_source": source.name,
     }
     flags = [*roi.flags, *source.flags, *source.prescription.flags, rx_flag]
+    if len(roi) and not CLOSED_TYPES.intersection(roi.kinds):
+        flags.append("no-closed-contour")
     problem = None
     dvh = None
     metrics: dict[str, float | None] = dict.fromkeys(metric_columns(_settings(roi, config)))
@@ -196,7 +198,7 @@ def _evaluate(
         message = f"{roi.name}: internal error {type(error).__name__}: {error}; please report it"
         problem = Problem(roi.name, "error", message)
     if dvh is not None:
-        row["volume_cc"] = dvh.volume_cc
+        row["volume_cc"] = dvh.volume_cc or None  # nothing drawn is not a volume of 0
         row["dose_coverage_percent"] = dvh.dose_coverage_percent
         flags += dvh.flags
         if roi.is_target and rx_gy in isodoses.shared and rx_gy is not None:
