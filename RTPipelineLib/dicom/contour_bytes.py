@@ -23,7 +23,7 @@ DS_LENGTH = 16  # characters of one decimal string (PS3.5 6.2)
 ON_PLANE_MM = 0.1
 
 
-def ds_text(values: np.ndarray) -> list[str]:
+def ds_text(values: np.ndarray | Sequence[float]) -> list[str]:
     """Decimal strings of a 1-D array of finite numbers below 1e13 in size.
 
     Each is the nearest number that 16 characters hold without an exponent: 1e-13 for direction

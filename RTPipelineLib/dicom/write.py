@@ -8,15 +8,13 @@ the same file. Both objects are built as pydicom datasets first and written atom
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import (
     CTImageStorage,
     ExplicitVRLittleEndian,
@@ -27,44 +25,21 @@ from pydicom.uid import (
 )
 from pydicom.valuerep import format_number_as_ds
 
-from .. import __version__
-from ..errors import DoseRefused, GeometryError, OutputError
+from ..errors import DoseRefused, GeometryError
 from ..model import Contours, Dose, ImagePlanes
 from .contour_bytes import contour_sequence, ds_text
-
-MANUFACTURER = "RT Pipeline"
-
-# Patient (C.7.1.1), Patient Study (C.7.2.2) and General Study (C.7.2.1): an object of a study
-# repeats them unchanged. Type 2 ones are written empty when the reference has none.
-COPIED_TYPE_2 = (
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "StudyDate",
-    "StudyTime",
-    "ReferringPhysicianName",
-    "StudyID",
-    "AccessionNumber",
+from .dataset import Header
+from .new_object import (
+    Reference,
+    date_time,
+    make_dataset,
+    new_object,
+    one_line,
+    reference_item,
+    rt_series,
+    uid_from,
+    write_dataset,
 )
-COPIED_TYPE_3 = (
-    "IssuerOfPatientID",
-    "OtherPatientIDs",
-    "EthnicGroup",
-    "PatientIdentityRemoved",
-    "DeidentificationMethod",
-    "PatientAge",
-    "PatientSize",
-    "PatientWeight",
-    "StudyDescription",
-)
-
-
-class Reference(NamedTuple):
-    """Another SOP instance: its class and its UID."""
-
-    sop_class_uid: str
-    sop_uid: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,12 +76,6 @@ class ImageReference:
         )
 
 
-def uid_from(*parts: object) -> str:
-    """A UID that is a function of `parts`: 2.25 and a number of 128 bits (PS3.5 B.2)."""
-    digest = hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).digest()
-    return f"2.25.{int.from_bytes(digest[:16], 'big')}"
-
-
 def write_dose(path: str | Path, dose: Dose, **fields: object) -> FileDataset:
     """Write an RTDOSE file atomically; `fields` as for `dose_dataset`, which it returns."""
     return write_dataset(path, dose_dataset(dose, **fields))
@@ -117,23 +86,6 @@ def write_structure_set(
 ) -> FileDataset:
     """Write an RTSTRUCT file atomically; `fields` as for `structure_set_dataset`."""
     return write_dataset(path, structure_set_dataset(rois, **fields))
-
-
-def write_dataset(path: str | Path, dataset: FileDataset) -> FileDataset:
-    """Write any file dataset through a temporary file in the same folder, so that no reader and no
-    crash ever meets half of it. Raises `OutputError` when the folder cannot be written."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        dataset.save_as(temporary, enforce_file_format=True)
-        temporary.replace(path)
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {path}: {error.strerror}; choose a folder you may write to"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return dataset
 
 
 # -- RTDOSE ----------------------------------------------------------------------------------------
@@ -166,7 +118,7 @@ def dose_dataset(
     """
     if bits not in (16, 32):
         raise ValueError(f"an RTDOSE has 16 or 32 bits, not {bits}")
-    frame_uid = dose.frame_uid or str(patient_from.get("FrameOfReferenceUID", ""))
+    frame_uid = dose.frame_uid or Header(patient_from).text("FrameOfReferenceUID")
     if not frame_uid:
         raise GeometryError("the dose to write has no frame of reference and neither has its study")
     if plans is None:
@@ -179,21 +131,26 @@ def dose_dataset(
         meaning = (dose.dose_type, dose.summation_type, comment, scaling, *plans, *spacing)
         content = hashlib.sha256(stored.tobytes()).hexdigest()
         sop_uid = uid_from(
-            RTDoseStorage, patient_from.StudyInstanceUID, frame_uid, content, frames, meaning
+            RTDoseStorage,
+            Header(patient_from).text("StudyInstanceUID"),
+            frame_uid,
+            content,
+            frames,
+            meaning,
         )
     ds = new_object(RTDoseStorage, ExplicitVRLittleEndian, sop_uid, patient_from, created)
-    _series(ds, "RTDOSE", series_uid or uid_from(sop_uid, "series"), series_number, description)
+    rt_series(ds, "RTDOSE", series_uid or uid_from(sop_uid, "series"), series_number, description)
     ds.FrameOfReferenceUID = frame_uid
-    ds.PositionReferenceIndicator = str(patient_from.get("PositionReferenceIndicator", "") or "")
+    ds.PositionReferenceIndicator = Header(patient_from).text("PositionReferenceIndicator")
     ds.InstanceNumber = 1
-    ds.ContentDate, ds.ContentTime = _date_time(created)
+    ds.ContentDate, ds.ContentTime = date_time(created)
     if derivation:
         ds.DerivationDescription = derivation[:1024]
     ds.DoseUnits = "GY"
     ds.DoseType = dose.dose_type
     ds.DoseSummationType = dose.summation_type
     if comment:
-        ds.DoseComment = _text(comment, 64)
+        ds.DoseComment = one_line(comment, 64)
     ds.DoseGridScaling = scaling
     if plans:
         ds.ReferencedRTPlanSequence = [reference_item(plan) for plan in plans]
@@ -283,18 +240,21 @@ def structure_set_dataset(
             content.update(repr((roi.name, roi.kinds, roi.starts.tolist())).encode())
             content.update(np.ascontiguousarray(roi.points_mm).tobytes())
         sop_uid = uid_from(
-            RTStructureSetStorage, patient_from.StudyInstanceUID, content.hexdigest(), label
+            RTStructureSetStorage,
+            Header(patient_from).text("StudyInstanceUID"),
+            content.hexdigest(),
+            label,
         )
     # Implicit VR: an explicit DS value ends at 65,534 bytes, about 1,400 points with all their
     # digits.
     ds = new_object(RTStructureSetStorage, ImplicitVRLittleEndian, sop_uid, patient_from, created)
-    _series(ds, "RTSTRUCT", series_uid or uid_from(sop_uid, "series"), series_number, description)
+    rt_series(ds, "RTSTRUCT", series_uid or uid_from(sop_uid, "series"), series_number, description)
     ds.InstanceNumber = 1
-    ds.StructureSetLabel = _text(label, 16)
-    ds.StructureSetName = _text(label, 64)
+    ds.StructureSetLabel = one_line(label, 16)
+    ds.StructureSetName = one_line(label, 64)
     if description:
         ds.StructureSetDescription = description[:1024]
-    ds.StructureSetDate, ds.StructureSetTime = _date_time(created)
+    ds.StructureSetDate, ds.StructureSetTime = date_time(created)
     used = sorted({*frames, *([image.frame_uid] if image else [])})
     if len(used) == 1:
         ds.FrameOfReferenceUID, ds.PositionReferenceIndicator = used[0], ""
@@ -339,7 +299,7 @@ def _roi_item(number: int, frame_uid: str, roi: Contours) -> Dataset:
     item = make_dataset(
         ROINumber=number,
         ReferencedFrameOfReferenceUID=frame_uid,
-        ROIName=_text(roi.name, 64),
+        ROIName=one_line(roi.name, 64),
         ROIGenerationAlgorithm=roi.generation_algorithm,
     )
     if len(roi.name) > 64:  # LO ends there: the whole name stands beside it
@@ -366,71 +326,3 @@ def _observation(number: int, roi: Contours) -> Dataset:
         RTROIInterpretedType=roi.interpreted_type,
         ROIInterpreter="",
     )
-
-
-# -- what both have --------------------------------------------------------------------------------
-
-
-def new_object(
-    sop_class_uid: str,
-    transfer_syntax: str,
-    sop_uid: str,
-    patient_from: Dataset,
-    created: datetime | None,
-) -> FileDataset:
-    """An object with file meta information, SOP Common, General Equipment, and the patient and
-    study of `patient_from`."""
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = sop_class_uid
-    meta.MediaStorageSOPInstanceUID = sop_uid
-    meta.TransferSyntaxUID = transfer_syntax
-    meta.ImplementationClassUID = uid_from(MANUFACTURER, "implementation class")
-    meta.ImplementationVersionName = f"RTPIPELINE {__version__}"[:16]
-    ds = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-    ds.SpecificCharacterSet = "ISO_IR 192"
-    ds.SOPClassUID, ds.SOPInstanceUID = sop_class_uid, sop_uid
-    if created is not None:
-        ds.InstanceCreationDate, ds.InstanceCreationTime = _date_time(created)
-    for keyword in COPIED_TYPE_2:
-        setattr(ds, keyword, str(patient_from.get(keyword, "") or ""))
-    for keyword in COPIED_TYPE_3:
-        if patient_from.get(keyword):
-            setattr(ds, keyword, patient_from.get(keyword))
-    ds.StudyInstanceUID = str(patient_from.StudyInstanceUID)
-    ds.Manufacturer = MANUFACTURER
-    ds.ManufacturerModelName = "RTPipelineLib"
-    ds.SoftwareVersions = __version__
-    return ds
-
-
-def _series(ds: Dataset, modality: str, uid: str, number: int | None, description: str) -> None:
-    """RT Series module (C.8.8.1)."""
-    ds.Modality = modality
-    ds.SeriesInstanceUID = uid
-    ds.SeriesNumber = number
-    ds.OperatorsName = ""
-    if description:
-        ds.SeriesDescription = _text(description, 64)
-
-
-def _date_time(created: datetime | None) -> tuple[str, str]:
-    return ("", "") if created is None else (f"{created:%Y%m%d}", f"{created:%H%M%S}")
-
-
-def reference_item(reference: Reference) -> Dataset:
-    return make_dataset(
-        ReferencedSOPClassUID=reference.sop_class_uid, ReferencedSOPInstanceUID=reference.sop_uid
-    )
-
-
-def make_dataset(**elements: object) -> Dataset:
-    ds = Dataset()
-    for keyword, value in elements.items():
-        setattr(ds, keyword, value)
-    return ds
-
-
-def _text(text: str, length: int) -> str:
-    """A short string as DICOM allows it: one line, no backslash (it separates values), no
-    longer."""
-    return "".join(c if c.isprintable() and c != "\\" else "/" for c in text)[:length].strip()

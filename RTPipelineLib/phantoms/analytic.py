@@ -173,7 +173,8 @@ class AnalyticCase:
         RTDOSE."""
         from pydicom.dataset import Dataset
 
-        from ..dicom.write import uid_from, write_dose, write_structure_set
+        from ..dicom.new_object import uid_from
+        from ..dicom.write import write_dose, write_structure_set
 
         study = Dataset()
         study.PatientID, study.PatientName = "DEMO-ANALYTIC", "Demo^Analytic"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pydicom
 from pydicom.dataset import Dataset
 
-from ..dicom.write import uid_from
+from ..dicom.new_object import uid_from
 from ..errors import UsageError
 from .anatomy import (
     BLUE,
@@ -68,9 +68,9 @@ def _pelvis() -> PatientSpec:
     )
     created = datetime(2024, 3, 4, 9, 30)
     plans = tuple(
-        PlanSpec(label, fractions, ((name, gy),), when, dose_size=(126, 84, 60), bits=bits)
+        PlanSpec(label, fractions, ((name, gy),), when, dose_size=(126, 84, 70), bits=bits)
         for label, fractions, name, gy, when, bits in (
-            ("Pelvis_Base", 25, "PTV_45", 45.0, datetime(2024, 3, 6, 14, 0), 32),
+            ("Prostate_Base", 25, "PTV_45", 45.0, datetime(2024, 3, 6, 14, 0), 32),
             ("Prostate_Boost", 10, "PTV_25", 25.0, datetime(2024, 3, 7, 11, 15), 16),
         )
     )
@@ -242,7 +242,7 @@ def _lung() -> PatientSpec:
         bits=16,
     )
     course = CourseSpec(
-        "LungSABR",
+        "SABR",
         (anatomy,),
         datetime(2024, 1, 22, 11, 0),
         "Heart",

@@ -10,7 +10,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from scipy.ndimage import gaussian_filter
 
 from ..dicom.contour_bytes import ds_text
-from ..dicom.write import new_object, uid_from
+from ..dicom.new_object import new_object, uid_from
 from ..geometry import Grid
 from ..model import Volume
 from .anatomy import Anatomy

@@ -16,14 +16,8 @@ import numpy as np
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import RTPlanStorage
 
-from ..dicom.write import (
-    ImageReference,
-    Reference,
-    dose_dataset,
-    structure_set_dataset,
-    uid_from,
-    write_dataset,
-)
+from ..dicom.new_object import Reference, uid_from, write_dataset
+from ..dicom.write import ImageReference, dose_dataset, structure_set_dataset
 from ..geometry import Grid
 from ..model import Contours, Dose, ImagePlanes, Volume
 from .anatomy import Anatomy, Organ

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import ExplicitVRLittleEndian, RTPlanStorage, RTStructureSetStorage
 
 from ..dicom.contour_bytes import ds_text
-from ..dicom.write import Reference, make_dataset, new_object, reference_item, uid_from
+from ..dicom.new_object import Reference, make_dataset, new_object, reference_item, uid_from
 from .dose_field import GANTRY_ANGLES_DEG
 
 

@@ -11,12 +11,11 @@ from pydicom.dataset import Dataset
 from pydicom.uid import RTIonPlanStorage, RTPlanStorage
 
 from RTPipelineLib.dicom.contour_bytes import ds_text
+from RTPipelineLib.dicom.new_object import Reference, uid_from, write_dataset
 from RTPipelineLib.dicom.write import (
     ImageReference,
-    Reference,
     dose_dataset,
     structure_set_dataset,
-    uid_from,
     write_dose,
     write_structure_set,
 )
@@ -40,6 +39,7 @@ def study():
     ds.PatientBirthDate, ds.PatientSex, ds.PatientAge = "19600203", "F", "063Y"
     ds.StudyInstanceUID, ds.StudyDate, ds.StudyID = "1.2.3", "20240102", "7"
     ds.FrameOfReferenceUID = "1.2.3.4"
+    ds.SpecificCharacterSet = "ISO_IR 192"
     ds.add_new(0x00091001, "LO", "private")
     return ds
 
@@ -117,6 +117,21 @@ def test_dose_says_what_it_is(tmp_path, study):
     for keyword in ("PatientID", "PatientBirthDate", "PatientAge", "StudyInstanceUID", "StudyID"):
         assert ds[keyword].value == study[keyword].value
     assert 0x00091001 not in ds
+
+
+def test_malformed_values_of_the_study_are_left_out(tmp_path, study):
+    study.PatientWeight = "60.50"
+    study.save_as(tmp_path / "study.dcm", implicit_vr=True, little_endian=True)
+    content = (tmp_path / "study.dcm").read_bytes()
+    (tmp_path / "study.dcm").write_bytes(content.replace(b"60.50", b"sixty"))
+    broken = pydicom.dcmread(tmp_path / "study.dcm", force=True)
+    ds = write_dose(tmp_path / "RD.dcm", ramp(), patient_from=broken)
+    assert "PatientWeight" not in ds
+    assert pydicom.dcmread(tmp_path / "RD.dcm").PatientName == study.PatientName
+    assert float(dose_dataset(ramp(), patient_from=study).PatientWeight) == 60.5
+    study.StudyInstanceUID = ""
+    with pytest.raises(DataError, match="Study Instance UID"):
+        dose_dataset(ramp(), patient_from=study)
 
 
 def test_uneven_frames_keep_their_positions(tmp_path, study):
@@ -288,8 +303,6 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, study):
     ds = dose_dataset(ramp(), patient_from=study)
     ds.PixelData = None  # pydicom meets it after it has written the elements before it
     ds["PixelData"].VR = "XX"
-    from RTPipelineLib.dicom.write import write_dataset
-
     with pytest.raises(Exception, match="XX"):
         write_dataset(path, ds)
     assert path.read_bytes() == b"old"
