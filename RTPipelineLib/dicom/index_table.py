@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -36,9 +37,10 @@ def describe(index: Index, width: int = 100) -> str:
     for item in (*series, *objects):
         studies[item.patient_id][item.study_uid].append(item)
     lines = [
-        f"{shown(str(index.root))}: {counted(len(studies), 'patient')}, "
+        shown(str(index.root)),
+        f"{counted(len(studies), 'patient')}, "
         f"{len(series)} image series, {counted(len(objects), 'other object')}, "
-        f"{counted(len(unreadable), 'unreadable file')}"
+        f"{counted(len(unreadable), 'unreadable file')}",
     ]
     for patient in sorted(studies):
         lines += ["", f"Patient {shown(patient) or '(without PatientID)'}"]
@@ -72,13 +74,13 @@ def _date(items: Sequence[ImageSeries | DicomObject]) -> str:
 
 def _study(items: Sequence[ImageSeries | DicomObject]) -> Iterator[str]:
     uid = items[0].study_uid
-    yield f"  Study {shown(_date(items)) or '(without date)'}  {shown(uid) or '(without UID)'}"
+    date = re.sub(r"^(\d{4})(\d\d)(\d\d)$", r"\1-\2-\3", shown(_date(items)))
+    yield f"  Study {date or '(without date)'}  {shown(uid) or '(without UID)'}"
+    kinds: dict[str, list[DicomObject]] = defaultdict(list)
     for item in items:
         if hasattr(item, "n_files"):
             yield _image(item)
-    kinds = defaultdict(list)
-    for item in items:
-        if hasattr(item, "kind"):
+        else:
             kinds[item.kind].append(item)
     for kind, name in NAMES.items():
         if kind in kinds:

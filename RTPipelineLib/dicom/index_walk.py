@@ -36,7 +36,10 @@ def walk_folder(root: Path, database: Path) -> Walk:
     own = _own_files(root, database)
     folders, links = [""], []
     while folders or links:
-        folder = folders.pop() if folders else links.pop()
+        if not folders:
+            links.sort(reverse=True)
+            folders.append(links.pop())
+        folder = folders.pop()
         path = root / folder if folder else root
         try:
             # st_ino of a DirEntry is 0 on Windows; a stat of its own is not.
