@@ -212,6 +212,7 @@ _METRICS = (
 _CURVES = (
     *_ROI,
     _DOSE_SOURCE,
+    Entry("structure_set_uid", "", "SOP Instance UID of the structure set"),
     Entry("dose_gy", "Gy", "Dose of this point of the curve, in steps of 0.01 Gy"),
     Entry("volume_cc", "cc", "Volume that receives at least this dose", ICRU83),
     Entry("volume_percent", "%", "The same as a share of the structure's volume", ICRU83),

@@ -75,7 +75,7 @@ def readable(colour: tuple[int, int, int]) -> str:
 
 
 def simplified(points: np.ndarray, tolerance: float = TOLERANCE) -> np.ndarray:
-    """Fewer of the points (n, 2), the line through them at most `tolerance` away from the others.
+    """Fewer of the points (n, 2); the line through them passes the others within `tolerance`.
 
     Ramer (1972), Douglas and Peucker (1973), without recursion.
     """
@@ -202,10 +202,10 @@ def _luminance(rgb: np.ndarray) -> float:
 
 
 def _distance(points: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Distance of points (n, 2) from the line through two others (or from the one, if equal)."""
+    """Distance of points (n, 2) from the straight piece between two others."""
     along = end - start
-    length = float(np.hypot(*along))
+    length2 = float(along @ along)
     offset = points - start
-    if length == 0:
-        return np.hypot(offset[:, 0], offset[:, 1])
-    return np.abs(along[0] * offset[:, 1] - along[1] * offset[:, 0]) / length
+    if length2 > 0:
+        offset = offset - np.clip(offset @ along / length2, 0, 1)[:, None] * along
+    return np.hypot(offset[:, 0], offset[:, 1])

@@ -36,6 +36,7 @@ ROW_ORDER = (
     "roi_number",
     "roi_name",
     "dose_source",
+    "structure_set_uid",
     "dose_gy",
     "item",
     "error",
@@ -127,6 +128,24 @@ def arranged(frame: pandas.DataFrame, table: str) -> pandas.DataFrame:
     return frame.sort_values(keys, kind="stable", na_position="first", ignore_index=True)
 
 
+def rows_frame(rows: Iterable[Mapping[str, object]], table: str) -> pandas.DataFrame:
+    """Rows as a frame with all columns of the table's layout (and any others), in the fixed order.
+
+    Bytes of a file name that are no text are written as `\\udcxx`: pandas takes no others.
+    """
+    import pandas
+
+    plain = [
+        {
+            name: v.encode("utf-8", "backslashreplace").decode() if isinstance(v, str) else v
+            for name, v in row.items()
+        }
+        for row in rows
+    ]
+    columns = dict.fromkeys([*layout(table), *(name for row in plain for name in row)])
+    return arranged(pandas.DataFrame(plain, columns=list(columns)), table)
+
+
 # -- Parquet and CSV ------------------------------------------------------------------------------
 
 
@@ -140,7 +159,6 @@ def write_table(
     breaks inside a cell become blanks; Parquet and XLSX hold the text as it is.
     Raises `OutputError` when the folder cannot be written.
     """
-    frame = _encodable(frame)
     written = []
     if parquet:
         with atomic_path(folder / f"{name}.parquet") as temporary:
@@ -151,11 +169,6 @@ def write_table(
             _harmless(frame).to_csv(temporary, index=False, encoding="utf-8", lineterminator="\n")
         written.append(folder / f"{name}.csv")
     return written
-
-
-def _encodable(frame: pandas.DataFrame) -> pandas.DataFrame:
-    """Undecodable bytes of a file name written as `\\udcxx`, because UTF-8 cannot hold them."""
-    return _map_text(frame, lambda text: text.encode("utf-8", "backslashreplace").decode())
 
 
 def _harmless(frame: pandas.DataFrame) -> pandas.DataFrame:
@@ -210,7 +223,7 @@ def write_workbook(tables: Mapping[str, pandas.DataFrame], path: Path) -> None:
                 rows = f"{len(frame):,} rows"
                 sheet.write_string(0, 0, f"{rows}, too many for a sheet: see {name}.parquet")
             else:
-                _write_sheet(sheet, name, _encodable(frame), header)
+                _write_sheet(sheet, name, frame, header)
 
 
 def _write_sheet(

@@ -1,0 +1,259 @@
+"""Pages: hostile texts stay texts, nothing is fetched, and a browser has nothing to complain."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from RTPipelineLib.model import PrescriptionLevel
+from RTPipelineLib.report.content import (
+    CohortReport,
+    CourseLine,
+    CourseReport,
+    Notice,
+    ObjectRow,
+    StageRow,
+)
+from RTPipelineLib.report.figures import Curve
+from RTPipelineLib.report.html import RESEARCH_USE, UNKNOWN, cohort_page, course_page
+
+EVIL = "<script>alert('x')</script><img src=http://example.org/a.png onerror=x> \"&'\x00"
+VOID = {"meta", "link", "br", "hr"}
+
+
+class Page(HTMLParser):
+    """Elements with their attributes, texts, and every tag that is not closed in order."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.wrong: list[str] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append(tag)
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.texts.append(data)
+
+    def tags(self, name: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.elements if tag == name]
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.texts).split())
+
+
+def a_course(text: str) -> CourseReport:
+    """A report with this text wherever a text can stand."""
+    dose = np.arange(0, 70, 0.01)
+    volume = 100 / (1 + np.exp(dose - 45))
+    row = {"roi_name": text, "source": text, "dose_source": text, "volume_cc": 12.345}
+    row |= {"Dmean_Gy": 45.678, "Dmin_Gy": None, "HI": float("nan"), "V95%_%": 99.94}
+    row |= {"flags": f"{text};second", "rx_gy": np.float64(46)}
+    failure = dict.fromkeys(
+        ("patient_id", "course_id", "stage", "item", "severity", "error", "file"), text
+    )
+    return CourseReport(
+        patient_id=text,
+        course_id=text,
+        objects=(ObjectRow(text, text, text, text, (text, text), (text,)),),
+        decisions=((text, text),),
+        flags=(Notice(text, text, text), Notice("late", "error")),
+        prescription=(PrescriptionLevel(text, 46, text, 23, text),),
+        stages=(StageRow(text, text, text, 1.25), StageRow("dvh", "done")),
+        curves=(Curve(text, dose, volume, (255, 255, 0), text, text),),
+        metrics=(row, row | {"dose_source": "second", "roi_name": "Cord"}),
+        failures=(failure,),
+        provenance=((text, text),),
+        inputs=((text, text),),
+        index_href=text,
+    )
+
+
+def a_cohort(text: str) -> CohortReport:
+    course = a_course(text)
+    lines = (
+        CourseLine(text, text, text, course.stages, text, 46.0, text, (text,)),
+        CourseLine("P2", "C2", "", (StageRow("dvh", "failed", "why"),)),
+    )
+    return CohortReport(text, lines, course.failures, ((text, 3),), course.provenance)
+
+
+PAGES = {
+    "course": lambda text: course_page(a_course(text)),
+    "cohort": lambda t: cohort_page(a_cohort(t)),
+}
+
+
+@pytest.fixture(params=PAGES)
+def make(request):
+    return PAGES[request.param]
+
+
+# -- both pages -----------------------------------------------------------------------------------
+
+
+def test_hostile_texts_stay_texts(make):
+    tame, evil = Page(make("tame")), Page(make(EVIL))
+    assert [tag for tag, _ in evil.elements] == [tag for tag, _ in tame.elements]
+    assert not evil.tags("script")
+    assert not evil.tags("img")
+    assert not [name for _, a in evil.elements for name in a if name.startswith("on")]
+    assert EVIL.replace("\x00", "\ufffd").strip() in evil.text
+
+
+def test_elements_are_closed_in_order(make):
+    page = Page(make(EVIL))
+    assert page.wrong == []
+    assert page.open == []
+
+
+def test_nothing_is_fetched(make):
+    html = make("tame")
+    page = Page(html)
+    policy = next(a["content"] for a in page.tags("meta") if "content" in a and "http-equiv" in a)
+    assert policy.startswith("default-src 'none'")
+    assert not re.search(r"@import|url\(", html)
+    assert {a["href"] for a in page.tags("link")} == {"data:,"}
+    assert not [a for _, a in page.elements if "src" in a]
+
+
+def test_links_are_paths_and_no_other_protocol(make):
+    page = Page(make("javascript:alert(1)//#?<"))
+    links = [a["href"] for a in page.tags("a")]
+    assert links == ["javascript%3Aalert%281%29//%23%3F%3C"]
+
+
+def test_pages_are_marked_for_research_use(make):
+    assert Page(make("tame")).text.count(RESEARCH_USE) == 2
+
+
+def test_headings_language_and_tables_for_screen_readers(make):
+    page = Page(make("tame"))
+    headings = [tag for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
+    assert headings[0] == "h1"
+    assert set(headings[1:]) == {"h2"}
+    assert page.tags("html") == [{"lang": "en"}]
+    assert all(a.get("scope") in ("col", "row") for a in page.tags("th"))
+    scrolling = [a for a in page.tags("div") if a.get("class") == "scroll"]
+    assert scrolling
+    assert all(a["tabindex"] == "0" and a["aria-label"] for a in scrolling)
+    ids = [a["id"] for _, a in page.elements if "id" in a]
+    assert len(ids) == len(set(ids))
+
+
+def test_pages_are_the_same_every_time(make):
+    assert make("tame") == make("tame")
+
+
+# -- what they say --------------------------------------------------------------------------------
+
+
+def test_values_are_shown_and_unknown_ones_stay_unknown():
+    html = course_page(a_course("tame"))
+    body = html[html.index(">Metrics</h2>") :]
+    first_row = body[body.index("<tbody>") : body.index("</tr>", body.index("<tbody>"))]
+    cells = re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", first_row)
+    texts = [re.sub("<.*?>", "", cell) for cell in cells]
+    # ROI, dose source (two of them), volume, prescribed, mean, V95 %, flags; empty columns are gone
+    assert texts[:6] == ["tame", "tame", "12.35", "46.00", "45.68", "99.9"]
+    assert "second" in first_row
+    assert "Dmin" not in body
+    assert ">HI<" not in body
+
+
+def test_an_unknown_number_among_known_ones():
+    course = a_course("tame")
+    second = dict(course.metrics[1]) | {"Dmean_Gy": None}
+    html = course_page(replace(course, metrics=(course.metrics[0], second)))
+    assert f'<td class="number short">{UNKNOWN}</td>' in html
+
+
+def test_centigray_is_a_matter_of_display():
+    html = course_page(replace(a_course("tame"), units="cGy"))
+    assert "Dmean [cGy]" in html
+    assert ">4568<" in html
+    assert ">4600<" in html
+    assert "45.68" not in html
+    assert ">12.35<" in html
+
+
+def test_an_empty_course_says_what_it_has_not():
+    page = Page(course_page(CourseReport("P1", "C1")))
+    for sentence in (
+        "No stage has run.",
+        "No failures.",
+        "No prescription is known; metrics relative to it are empty.",
+        "No curves; see the stages above for the reason.",
+        "No objects.",
+    ):
+        assert sentence in page.text
+
+
+def test_the_cohort_counts_and_shows_what_waits():
+    page = Page(cohort_page(a_cohort("tame")))
+    assert "2 courses of 2 patients, 1 failure, 1 waiting for a decision" in page.text
+    assert "needs-decision" in page.text
+    assert "not run" in page.text
+    assert Page(cohort_page(CohortReport())).text.count("No courses.") == 1
+
+
+def test_a_hundred_courses_stay_light():
+    thirty = tuple(
+        Curve(f"ROI {n}", np.arange(0, 75, 0.01), np.linspace(100, 0, 7500) ** (1 + n / 9), None)
+        for n in range(30)
+    )
+    size = len(course_page(replace(a_course("tame"), curves=thirty)).encode())
+    lines = (replace(a_cohort("tame").courses[0]),) * 100
+    cohort = len(cohort_page(CohortReport("c", lines)).encode())
+    # the limit for all reports of 100 courses together
+    assert 100 * size + cohort < 5_000_000
+
+
+# -- a real browser -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def chromium() -> str:
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no chromium on this machine (apt-get install chromium)")
+    return program
+
+
+def test_a_browser_opens_it_without_complaint(make, chromium, tmp_path):
+    (tmp_path / "page.html").write_text(make(EVIL), encoding="utf-8")
+    command = [
+        chromium,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--enable-logging=stderr",
+        f"--user-data-dir={tmp_path / 'profile'}",
+        "--dump-dom",
+        (tmp_path / "page.html").as_uri(),
+    ]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert "CONSOLE" not in found.stderr
+    dom = Page(found.stdout)
+    assert RESEARCH_USE in dom.text
+    assert not dom.tags("script")
+    assert not dom.tags("img")
