@@ -163,6 +163,22 @@ def test_kill_at_any_moment_leaves_a_whole_file(tmp_path: Path, python) -> None:
 
 
 @POSIX_ONLY
+def test_a_reader_sees_whole_files_while_they_are_written(tmp_path: Path, python) -> None:
+    target = tmp_path / "a.txt"
+    target.write_text("0" * 400_000)
+    process = python(WRITE_FOR_EVER, target)
+    process.stdout.readline()
+    seen = set()
+    end = time.monotonic() + 1.0
+    while time.monotonic() < end or len(seen) < 3:
+        text = target.read_text()
+        assert len(text) == 400_000
+        assert len(set(text)) == 1
+        seen.add(text[0])
+        assert process.poll() is None
+
+
+@POSIX_ONLY
 def test_a_full_disk_is_one_sentence(tmp_path: Path, python) -> None:
     """A file size limit makes the system refuse a real write."""
     code = """
