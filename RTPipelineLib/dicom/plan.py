@@ -14,9 +14,6 @@ from ..errors import DicomError
 from .dataset import Header, read_dataset
 from .headers import RTPLAN, kind_of, summarise
 
-# Treatment Delivery Type (300A,00CE) of beams that give no planned dose.
-_NOT_TREATMENT = frozenset({"SETUP", "OPEN_PORTFILM", "TRMT_PORTFILM"})
-
 
 @dataclass(frozen=True)
 class DoseReference:
@@ -54,17 +51,13 @@ class FractionGroup:
 
 @dataclass(frozen=True)
 class Beam:
-    """One beam of a plan; `delivery_type` is TREATMENT, SETUP, OPEN_PORTFILM .., or empty."""
+    """One beam of a plan; `delivery_type` is TREATMENT, SETUP, OPEN_PORTFILM .., or empty. Some
+    systems call their set-up beams TREATMENT, too: those have no dose and no meterset."""
 
     number: int | None
     name: str
     delivery_type: str
     radiation_type: str
-
-    @property
-    def is_treatment(self) -> bool:
-        """False for setup and portal imaging beams; a beam without a type treats (C.8.8.14)."""
-        return self.delivery_type.upper() not in _NOT_TREATMENT
 
 
 @dataclass(frozen=True)

@@ -65,12 +65,10 @@ class DeformableRegistration:
     image_uids: tuple[str, ...] = ()
 
     def covers(self, points_mm: np.ndarray) -> np.ndarray:
-        """`(...)` booleans: inside the deformation grid, so that the offset is known."""
-        points = np.asarray(points_mm, dtype=np.float64)
+        """`(...)` booleans: inside the deformation grid (to the edges of its outer voxels)."""
         if self.grid is None:
-            return np.ones(points.shape[:-1], dtype=bool)
-        index = self.grid.to_index(points)
-        return np.all((index >= 0) & (index <= np.array(self.grid.size_ijk) - 1), axis=-1)
+            return np.ones(np.shape(points_mm)[:-1], dtype=bool)
+        return self.grid.contains(points_mm)
 
     def map_points(self, points_mm: np.ndarray) -> np.ndarray:
         """Points `(..., 3)` of the registered frame in the source frame.

@@ -46,7 +46,7 @@ def ramp(frames: int = 4, rows: int = 3, columns: int = 5, dtype: str = "<u2") -
 
 
 def positions(ds: pydicom.Dataset, offsets: list[float], every: int = 1) -> np.ndarray:
-    """(frames, rows, columns, 3), every n-th row and column, by PS3.3 C.7.6.2.1.1 and C.8.8.3.2, without our geometry."""
+    """(frames, rows, columns, 3), every n-th row and column, by PS3.3 C.7.6.2.1.1 and C.8.8.3.2."""
     origin = np.array([float(v) for v in ds.ImagePositionPatient])
     cosines = np.array([float(v) for v in ds.ImageOrientationPatient])
     between_rows, between_columns = (float(v) for v in ds.PixelSpacing)
