@@ -228,6 +228,24 @@ def test_structure_set_says_what_was_drawn_on_what(tmp_path, study):
     np.testing.assert_allclose(points, list(rois[0].loops())[1], atol=1e-12)
 
 
+def test_an_image_is_referenced_by_its_slices_in_any_order(study):
+    slices = []
+    for n, z in ((1, 30.0), (2, 10.0), (3, 20.0)):
+        ds = Dataset()
+        ds.SOPInstanceUID, ds.SOPClassUID = f"1.5.{n}", "1.2.840.10008.5.1.4.1.1.4"
+        ds.StudyInstanceUID, ds.SeriesInstanceUID = "1.2.3", "1.5"
+        ds.FrameOfReferenceUID = "1.2.3.4"
+        ds.ImagePositionPatient = [0, 0, z]
+        ds.ImageOrientationPatient = [-1, 0, 0, 0, 1, 0]  # feet first: slices ascend along -z
+        slices.append(ds)
+    image = ImageReference.of(slices)
+    assert image.instance_uids == ("1.5.1", "1.5.3", "1.5.2")
+    ds = structure_set_dataset([square(20.0)], patient_from=study, image=image)
+    contour = ds.ROIContourSequence[0].ContourSequence[0]
+    assert contour.ContourImageSequence[0].ReferencedSOPInstanceUID == "1.5.3"
+    assert contour.ContourImageSequence[0].ReferencedSOPClassUID == slices[0].SOPClassUID
+
+
 def test_the_dataset_in_memory_reads_like_the_file(study):
     ds = structure_set_dataset([square()], patient_from=study, image=image_reference())
     contour = ds.ROIContourSequence[0].ContourSequence[1]
