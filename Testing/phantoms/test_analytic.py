@@ -137,3 +137,18 @@ def test_dose_is_linear_where_it_matters(gradient, voxel):
 def test_there_are_360_different_cases():
     cases = list(benchmark_cases())
     assert len({case.name for case in cases}) == len(cases) == 360
+
+
+def test_a_case_is_written_as_dicom(tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    case = AnalyticCase(Shape.CONE_LYING, Gradient.SI, 2.0, 3.0, (0.5, 0.0, 0.5))
+    structures, dose = (pydicom.dcmread(path) for path in case.write(tmp_path))
+    contours = structures.ROIContourSequence[0].ContourSequence
+    written = np.concatenate([np.reshape(c.ContourData, (-1, 3)).astype(float) for c in contours])
+    np.testing.assert_allclose(written, case.contours().points_mm, atol=1e-12)
+    gy = dose.pixel_array * float(dose.DoseGridScaling)
+    # The middle of the lattice: the shape's centre lies half a voxel above it, at 16 Gy.
+    origin = np.array(dose.ImagePositionPatient, dtype=float)
+    k, j, i = np.rint(-origin[::-1] / 3.0).astype(int)
+    assert gy[k, j, i] == pytest.approx(16 - 1.5, abs=1e-5)
+    assert dose.FrameOfReferenceUID == structures.FrameOfReferenceUID
