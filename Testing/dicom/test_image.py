@@ -12,6 +12,7 @@ import SimpleITK
 from dicom_objects import ENHANCED_CT, RT_PLAN, image, item, pixels, rt_object, save
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom.pixels import get_decoder
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -241,13 +242,26 @@ def test_compressed_transfer_syntaxes(tmp_path, syntax):
     np.testing.assert_array_equal(read_series([path]).array[0], values - 1024.0)
 
 
-def test_a_missing_decoder_is_named(tmp_path):
+def test_an_undecodable_transfer_syntax_is_named(tmp_path):
     """MPEG is no image format of this field and has no decoder anywhere."""
     ds = pydicom.dcmread(save(image(plane(0), (0, 0, 0)), tmp_path / "a.dcm"))
     ds.compress(RLELossless)
     ds.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.100"
     ds.save_as(tmp_path / "a.dcm")
     with pytest.raises(DicomError, match=r"MPEG2 .*cannot be decoded"):
+        read_series([tmp_path / "a.dcm"])
+
+
+@pytest.mark.parametrize(
+    ("syntax", "package"), [(JPEG2000Lossless, "python-gdcm"), (JPEGLSLossless, "pyjpegls")]
+)
+def test_a_missing_decoder_names_its_package(tmp_path, monkeypatch, syntax, package):
+    ds = pydicom.dcmread(save(image(plane(0), (0, 0, 0)), tmp_path / "a.dcm"))
+    ds.compress(RLELossless)
+    ds.file_meta.TransferSyntaxUID = syntax
+    ds.save_as(tmp_path / "a.dcm")
+    monkeypatch.setattr(get_decoder(syntax), "_available", {})
+    with pytest.raises(DicomError, match=f"no decoder for JPEG.* install the package {package}"):
         read_series([tmp_path / "a.dcm"])
 
 
