@@ -170,3 +170,23 @@ def test_integers_are_resampled_as_real_numbers() -> None:
     grid = Grid(np.zeros(3), np.eye(3), np.ones(3), (1, 1, 2))
     middle = Grid(np.array([0.5, 0, 0]), np.eye(3), np.ones(3), (1, 1, 1))
     assert resample_onto(np.array([[[0, 1]]]), grid, middle).item() == 0.5
+
+
+@settings(deadline=None, max_examples=30)
+@given(grids(axis_aligned()), grids(axis_aligned()))
+def test_compiled_values_are_the_same_to_the_last_bit(source: Grid, target: Grid) -> None:
+    pytest.importorskip("numba", reason="numba is not installed")
+    values = np.random.default_rng(2).random(source.shape, dtype=np.float32)
+    out = np.ones(target.shape)
+    plain = resample_onto(values, source, target, out=out.copy(), weight=0.7)
+    compiled = resample_onto(values, source, target, out=out.copy(), weight=0.7, compiled=True)
+    assert np.array_equal(plain, compiled)
+
+
+def test_compiled_is_optional() -> None:
+    """Where numba is missing, asking for it changes nothing."""
+    grid = Grid(np.zeros(3), np.eye(3), np.ones(3), (4, 4, 4))
+    moved = Grid(np.full(3, 0.25), np.eye(3), np.ones(3), (4, 4, 4))
+    values = np.random.default_rng(3).random(grid.shape)
+    compiled = resample_onto(values, grid, moved, compiled=True)
+    assert np.array_equal(compiled, resample_onto(values, grid, moved))
