@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from importlib import resources
 from math import isfinite
 from numbers import Real
+from textwrap import shorten
 from urllib.parse import quote
 
 from ..model import PrescriptionLevel
@@ -24,7 +25,9 @@ from .figures import dvh_plot
 from .markup import Content, Markup, element, joined
 
 RESEARCH_USE = "For research use, not for clinical decisions."
+NO_PATIENT_ID = "(no PatientID)"
 SHORT = 28  # characters that are not broken into lines
+REASON = 80  # characters of a reason in the list of courses; the course's page has all
 UNKNOWN = "\N{EN DASH}"
 
 # Columns of the metrics on the page; the whole table is in the Parquet file.
@@ -68,14 +71,14 @@ def course_page(facts: CourseReport) -> str:
     head = [
         back,
         element("h1", "Course ", facts.course_id),
-        element("p", "Patient ", element("b", facts.patient_id)),
+        element("p", "Patient ", element("b", facts.patient_id or NO_PATIENT_ID)),
     ]
     return _page(
         title,
         head,
         [
             _section("Stages", _stages(facts.stages)),
-            _section("Failures", _failures(failures)),
+            _section("Problems", _failures(failures, "no problems")),
             _section("Decisions", _pairs(facts.decisions)),
             _section("Flags", _notices(facts.flags)),
             _section("Prescription", _prescription(facts.prescription, facts.units)),
@@ -98,7 +101,7 @@ def cohort_page(facts: CohortReport) -> str:
         [element("h1", facts.title), element("p", counts)],
         [
             _section("Courses", _courses(facts.courses, facts.units)),
-            _section("Failures", _failures(facts.failures)),
+            _section("Failures", _failures(facts.failures, "no failures")),
             _section("Tables", _pairs((name, _count(rows, "row")) for name, rows in facts.tables)),
             _section("Provenance", _pairs(facts.provenance)),
         ],
@@ -177,9 +180,9 @@ def _stages(stages: Sequence[StageRow]) -> Markup:
     return _table("Stages", ["Stage", "Status", "Reason", "Seconds"], rows, numbers={3}, long={2})
 
 
-def _failures(failures: Sequence[Row]) -> Markup:
+def _failures(failures: Sequence[Row], none: str) -> Markup:
     if not failures:
-        return _nothing("no failures")
+        return _nothing(none)
     known = ("patient_id", "course_id", "stage", "item", "severity", "error", "file")
     columns = [name for name in known if any(row.get(name) for row in failures)]
     rows = [
@@ -190,7 +193,8 @@ def _failures(failures: Sequence[Row]) -> Markup:
         for row in failures
     ]
     long = {n for n, name in enumerate(columns) if name in ("error", "file", "item")}
-    titles = [name.removesuffix("_id").capitalize() for name in columns]
+    named = {"patient_id": "Patient", "course_id": "Course", "error": "Message"}
+    titles = [named.get(name, name.capitalize()) for name in columns]
     return _table("Failures", titles, rows, long=long)
 
 
@@ -248,7 +252,8 @@ def _metric_title(column: str, units: str) -> Content:
 def _metric(value: Value, column: str, units: str) -> Content:
     if column == "flags":
         flags = [flag for flag in str(value or "").split(";") if flag]
-        return joined(*(element("span", flag, class_="badge calm") for flag in flags))
+        badges = joined(*(element("span", flag, class_="badge calm") for flag in flags))
+        return element("div", badges, class_="flags")
     if not _is_number(value):
         return _shown(value)
     if column.lower().endswith("_gy"):
@@ -295,7 +300,16 @@ def _courses(courses: Sequence[CourseLine], units: str) -> Markup:
             dose = joined(_badge("needs-decision"), element("div", line.waiting))
         rx = UNKNOWN if line.rx_gy is None else _dose(line.rx_gy, units)
         cells = [_state(states.get(name)) for name in stages]
-        rows.append([line.patient_id, link, *cells, dose, rx, ", ".join(line.flags) or UNKNOWN])
+        rows.append(
+            [
+                line.patient_id or NO_PATIENT_ID,
+                link,
+                *cells,
+                dose,
+                rx,
+                ", ".join(line.flags) or UNKNOWN,
+            ]
+        )
     titles = ["Patient", "Course", *stages, "Dose", f"Prescribed [{units}]", "Flags"]
     last = len(titles) - 1
     long = {0, 1, last - 2, last}
@@ -305,7 +319,8 @@ def _courses(courses: Sequence[CourseLine], units: str) -> Markup:
 def _state(stage: StageRow | None) -> Markup:
     if stage is None:
         return element("span", "not run", class_="soft")
-    reason = element("div", stage.reason, class_="soft") if stage.reason else None
+    short = shorten(stage.reason, REASON, placeholder=" …")
+    reason = element("div", short, class_="soft state", title=stage.reason) if short else None
     return joined(_badge(stage.status), reason)
 
 

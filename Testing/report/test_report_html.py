@@ -196,10 +196,11 @@ def test_centigray_is_a_matter_of_display():
 
 
 def test_an_empty_course_says_what_it_has_not():
-    page = Page(course_page(CourseReport("P1", "C1")))
+    page = Page(course_page(CourseReport("", "C1")))
     for sentence in (
+        "Patient (no PatientID)",
         "No stage has run.",
-        "No failures.",
+        "No problems.",
         "No prescription is known; metrics relative to it are empty.",
         "No curves; see the stages above for the reason.",
         "No objects.",
