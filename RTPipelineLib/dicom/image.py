@@ -32,6 +32,8 @@ _EVEN_SHARE = 0.01
 # A gap is a multiple of the median step when it is within this share of one step.
 _MULTIPLE_SHARE = 0.1
 _AIR_HU = -1024
+# Larger slopes and intercepts do not make whole HU.
+_INT16_RESCALE = 32768
 _DEFAULT_THICKNESS_MM = 1.0
 
 Progress = Callable[[int, int], None]
@@ -193,10 +195,14 @@ def _read_stack(stack: Sequence[Slice], read_so_far: Callable[[int], None]) -> n
             raise DicomError(
                 "Rescale Slope is 0, so its values are lost; export it again", item.path
             )
-    integral = all(slope.is_integer() and shift.is_integer() for slope, shift in rescale)
+    integral = all(
+        slope.is_integer() and shift.is_integer() and max(abs(slope), abs(shift)) < _INT16_RESCALE
+        for slope, shift in rescale
+    )
     dtype = np.int16 if first.modality == "CT" and integral else np.float32
+    path = first.path  # before the volume is made: its pixels prove the size that the header claims
+    frames = read_frames(read_dataset(path), path)
     array = np.empty((len(stack), first.rows, first.columns), dtype=dtype)
-    frames, path = np.empty(0), None
     for k, (item, (slope, intercept)) in enumerate(zip(stack, rescale, strict=True)):
         if item.path != path:
             path, frames = item.path, read_frames(read_dataset(item.path), item.path)
