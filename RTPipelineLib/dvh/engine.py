@@ -21,13 +21,13 @@ from ..structures.coverage import Coverage, Lattice
 from ..structures.interpolation import BetweenPlanes, EndCaps, Layers
 from ..structures.sections import ContourSections, MaskSections, contour_sections, mask_sections
 from .histogram import DoseHistogram
-from .sampling import AlignedDose, BoxDose, ObliqueDose, dose_sampler
+from .sampling import AlignedDose, ObliqueDose, dose_sampler
 
 OutsideDose = Literal["unknown", "zero", "exclude"]
 
 # A structure is cut into about so many boxes: small ones finely, large ones as coarsely as the
 # dose voxels (each box carries exact coverage and spreads over its dose range).
-TARGET_BOXES = 100_000
+TARGET_BOXES = 30_000
 # Boxes handled at once: the working set stays in the processor's cache.
 BLOCK_BOXES = 1 << 17
 # Cells covered by less are rounding.
@@ -60,6 +60,25 @@ class _Setup(NamedTuple):
     coverage: Coverage
     layers: Layers
     thickest_mm: float
+
+
+class _Boxes(NamedTuple):
+    """Covered boxes (n,): volume, dose at the centre of the covered part, width of the dose range,
+    and which lie inside the dose grid (None: all).
+
+    The width is that of the even distribution with the same variance as the dose in the box, whose
+    three directions add in quadrature.
+    """
+
+    cc: np.ndarray
+    mean_gy: np.ndarray
+    width_gy: np.ndarray
+    inside: np.ndarray | None
+
+    def only_inside(self) -> _Boxes:
+        """Without the boxes outside the dose grid."""
+        cc, mean, width = (a[self.inside] for a in (self.cc, self.mean_gy, self.width_gy))
+        return _Boxes(cc, mean, width, None)
 
 
 def compute_dvh(
@@ -160,14 +179,12 @@ def _integrate(
     histogram = DoseHistogram(*setup.sampler.range_gy(setup.lattice, low, high))
     outside_cc, boxes = 0.0, 0
     for part in _blocks(setup):
-        cc, dose, offset = _covered_boxes(setup, part)
-        inside = np.broadcast_to(dose.inside, cc.shape)
-        if not dose.inside.all():
-            outside_cc += float(cc[~inside].sum(dtype=np.float64))
-            cc = np.where(inside, cc, 0)
-        mean, width, cc = _dose_of_covered(cc, dose, offset)
-        boxes += len(cc)
-        histogram.add(mean, width, cc)
+        covered = _covered_boxes(setup, part)
+        if covered.inside is not None:
+            outside_cc += float(covered.cc[~covered.inside].sum(dtype=np.float64))
+            covered = covered.only_inside()
+        boxes += len(covered.cc)
+        histogram.add(covered.mean_gy, covered.width_gy, covered.cc)
     return _dvh(structure, flags, setup, options, histogram, outside_cc, boxes)
 
 
@@ -179,51 +196,48 @@ def _blocks(setup: _Setup) -> Iterator[slice]:
         yield slice(begin, min(begin + step, len(setup.layers)))
 
 
-def _covered_boxes(
-    setup: _Setup, part: slice
-) -> tuple[np.ndarray, BoxDose, tuple[np.ndarray, np.ndarray] | None]:
-    """Volume in cc `[layer, v, u]`, dose, and moments of the covered part of the boxes."""
+def _covered_boxes(setup: _Setup, part: slice) -> _Boxes:
+    """The boxes of some layers that are covered at all.
+
+    In a box that is covered in part the dose is taken at the centre of the covered part, and its
+    extent is what fits around this centre inside the box.
+    """
     layers, coverage = setup.layers, setup.coverage
     low, high = layers.low_mm[part], layers.high_mm[part]
     thickness = (high - low) * setup.lattice.cell_mm2 / 1000
     first, second = layers.first[part], layers.second[part]
-    weight_first = (layers.weight_first[part] * thickness).astype(np.float32)[:, None, None]
-    weight_second = (layers.weight_second[part] * thickness).astype(np.float32)[:, None, None]
-
-    def blend(values: np.ndarray) -> np.ndarray:
-        mixed = values[first] * weight_first
-        mixed += values[second] * weight_second
-        return mixed
-
-    moments = None
-    if coverage.moment_u is not None and coverage.moment_v is not None:
-        moments = blend(coverage.moment_u), blend(coverage.moment_v)
-    return blend(coverage.share), setup.sampler.boxes(setup.lattice, low, high), moments
-
-
-def _dose_of_covered(
-    cc: np.ndarray, dose: BoxDose, moments: tuple[np.ndarray, np.ndarray] | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean dose, width of the dose range and volume of all boxes that are covered at all.
-
-    In a box that is covered in part the dose is taken at the centre of the covered part, and its
-    extent is what fits around this centre inside the box. The width is that of the even
-    distribution with the same variance as the box's (three directions, in quadrature).
-    """
-    chosen = np.flatnonzero(cc > LEAST_COVERAGE * cc.max(initial=0.0))
+    weights = [
+        (weight[part] * thickness).astype(np.float32)
+        for weight in (layers.weight_first, layers.weight_second)
+    ]
+    cc = coverage.share[first]
+    cc *= weights[0][:, None, None]
+    if weights[1].any():
+        other = coverage.share[second]
+        other *= weights[1][:, None, None]
+        cc += other
+    full = weights[0] + weights[1]
+    chosen = np.flatnonzero(cc > LEAST_COVERAGE * full[:, None, None])
     cc = cc.ravel()[chosen]
+    dose = setup.sampler.boxes(setup.lattice, low, high)
     mean, du, dv, dw = (
         a.ravel()[chosen] for a in (dose.mean, dose.across_u, dose.across_v, dose.across_w)
     )
-    if moments is not None:
-        u, v = (m.ravel()[chosen] / cc for m in moments)
-        np.clip(u, -0.5, 0.5, out=u)
-        np.clip(v, -0.5, 0.5, out=v)
-        mean += u * du
-        mean += v * dv
-        du *= 1 - 2 * np.abs(u)
-        dv *= 1 - 2 * np.abs(v)
-    return mean, np.sqrt(du * du + dv * dv + dw * dw), cc
+    layer, cell = np.divmod(chosen, setup.lattice.shape[0] * setup.lattice.shape[1])
+    if coverage.moment_u is not None and coverage.moment_v is not None:
+        edge = np.flatnonzero(cc < full[layer] * (1 - LEAST_COVERAGE))
+        place = [(plane[layer[edge]], cell[edge]) for plane in (first, second)]
+        for moment, across in ((coverage.moment_u, du), (coverage.moment_v, dv)):
+            table = moment.reshape(len(moment), -1)
+            shift = sum(
+                table[where] * weight[layer[edge]]
+                for where, weight in zip(place, weights, strict=True)
+            )
+            shift = np.clip(shift / cc[edge], -0.5, 0.5)
+            mean[edge] += shift * across[edge]
+            across[edge] *= 1 - 2 * np.abs(shift)
+    inside = None if dose.inside.all() else dose.inside_flat(chosen)
+    return _Boxes(cc, mean, np.sqrt(du * du + dv * dv + dw * dw), inside)
 
 
 def _dvh(

@@ -13,8 +13,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-RUNG_GY = 1e-4  # distance of the rungs; larger only where the range would need more than MAX_RUNGS
-MAX_RUNGS = 1 << 18
+# Distance of the rungs; larger where the range of doses would need more than MAX_RUNGS (1 mGy at
+# 65 Gy). Ends of boxes are rounded to rungs, without bias: of the thousands of boxes that make up a
+# point of the curve, the mean error stays below 0.1 mGy.
+RUNG_GY = 1e-4
+MAX_RUNGS = 1 << 16
 # A box narrower than this share of its dose holds one dose: the width is rounding.
 UNIFORM = 2e-6
 
@@ -44,26 +47,37 @@ class DoseHistogram:
         """Add boxes (n,) with their mean dose, the width of their dose range and their volume."""
         if not mean_gy.size:
             return
-        low, high = mean_gy - width_gy / 2, mean_gy + width_gy / 2
+        # No box reaches beyond the doses that the grid has here.
+        room = 2 * np.minimum(mean_gy - np.float32(self.low_gy), np.float32(self.high_gy) - mean_gy)
+        width_gy = np.clip(width_gy, 0, np.maximum(room, 0))
+        low = mean_gy - width_gy / 2
         self.min_gy = min(self.min_gy, float(low.min()))
-        self.max_gy = max(self.max_gy, float(high.max()))
+        self.max_gy = max(self.max_gy, float((low + width_gy).max()))
         self.cc += float(cc.sum(dtype=np.float64))
-        weighted = cc * mean_gy.astype(np.float64)
-        self.dose_cc += float(weighted.sum())
-        self.square_cc += float(weighted @ mean_gy) + float((cc * width_gy) @ width_gy) / 12
+        weighted = cc * mean_gy
+        self.dose_cc += float(weighted.sum(dtype=np.float64))
+        square = weighted * mean_gy + cc * (width_gy * width_gy) / 12
+        self.square_cc += float(square.sum(dtype=np.float64))
         uniform = width_gy <= UNIFORM * mean_gy
         if uniform.any():
             self.add_uniform(mean_gy[uniform], cc[uniform])
             spread = ~uniform
             low, width_gy, cc = low[spread], width_gy[spread], cc[spread]
-        # Narrow boxes are centred on one rung: every box takes at least one.
-        rungs = np.maximum(np.rint(width_gy / self.rung_gy), 1).astype(np.int64)
-        middle = (low + width_gy / 2 - self.low_gy) / self.rung_gy
-        first = np.maximum(np.rint(middle - rungs / 2), 0).astype(np.int64)
+        if low.size:
+            self._spread(low, width_gy, cc)
+
+    def _spread(self, low_gy: np.ndarray, width_gy: np.ndarray, cc: np.ndarray) -> None:
+        """Spread volumes evenly over the rungs of their dose range, at least one: only the changes
+        of the density at both ends are written down."""
+        rungs = np.maximum(np.rint(width_gy / np.float32(self.rung_gy)), 1).astype(np.int32)
+        middle = (low_gy - np.float32(self.low_gy) + width_gy / 2) / np.float32(self.rung_gy)
+        first = np.maximum(np.rint(middle - rungs / np.float32(2)), 0).astype(np.int64)
         last = np.minimum(first + rungs, len(self._density) - 1)
         share = cc / rungs
-        self._density += np.bincount(first, share, len(self._density))
-        self._density -= np.bincount(last, share, len(self._density))
+        begin, end = int(first.min()), int(last.max()) + 1
+        part = self._density[begin:end]
+        part += np.bincount(first - begin, share, end - begin)
+        part -= np.bincount(last - begin, share, end - begin)
 
     def add_uniform(self, dose_gy: np.ndarray, cc: np.ndarray) -> None:
         """Keep volumes of uniform dose (n,); the moments are the caller's."""

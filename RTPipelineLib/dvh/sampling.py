@@ -35,6 +35,10 @@ class BoxDose:
     across_w: np.ndarray
     inside: np.ndarray
 
+    def inside_flat(self, chosen: np.ndarray) -> np.ndarray:
+        """`inside` of the boxes with these flat indices."""
+        return np.broadcast_to(self.inside, self.mean.shape).ravel()[chosen]
+
 
 class DoseSampler(Protocol):
     """Something that knows the dose in the coordinates of a contour frame."""
@@ -62,17 +66,15 @@ class AlignedDose:
         (u0, v0), (du, dv), (nv, nu) = lattice.origin_mm, lattice.step_mm, lattice.shape
         u, v = u0 + du * np.arange(nu + 1), v0 + dv * np.arange(nv + 1)
         block, (cu, cv, cw) = self._crop((u[0], u[-1]), (v[0], v[-1]), (low_mm[0], high_mm[-1]))
-        flat = block.reshape(len(block), -1)
-        shape = (len(low_mm), *block.shape[1:])
-        mean_w = (_mean_weights(cw, low_mm, high_mm) @ flat).reshape(shape)
-        ends = _point_weights(cw, high_mm) - _point_weights(cw, low_mm)
-        rise_w = (ends.astype(np.float32) @ flat).reshape(shape)
+        mean_w, rise_w = _along_layers(block, cw, low_mm, high_mm)
         inside = (
             _within(low_mm, high_mm, self.reach[2])[:, None, None]
             & _within(v[:-1], v[1:], self.reach[1])[:, None]
             & _within(u[:-1], u[1:], self.reach[0])
         )
-        return _from_corners(_resample(mean_w, cv, cu, v, u), _resample(rise_w, cv, cu, v, u), inside)
+        return _from_corners(
+            _lerp(_lerp(mean_w, cu, u, 2), cv, v, 1), _lerp(_lerp(rise_w, cu, u, 2), cv, v, 1), inside
+        )
 
     def range_gy(self, lattice: Lattice, low_mm: float, high_mm: float) -> tuple[float, float]:
         """See `DoseSampler`."""
@@ -160,21 +162,34 @@ def _from_corners(mean_w: np.ndarray, rise_w: np.ndarray, inside: np.ndarray) ->
     along_u = mean_w[:, :, :-1] + mean_w[:, :, 1:]
     rise_u = mean_w[:, :, 1:] - mean_w[:, :, :-1]
     sum_w = rise_w[:, :, :-1] + rise_w[:, :, 1:]
-    half, quarter = np.float32(0.5), np.float32(0.25)
-    return BoxDose(
-        mean=(along_u[:, :-1] + along_u[:, 1:]) * quarter,
-        across_u=(rise_u[:, :-1] + rise_u[:, 1:]) * half,
-        across_v=(along_u[:, 1:] - along_u[:, :-1]) * half,
-        across_w=(sum_w[:, :-1] + sum_w[:, 1:]) * quarter,
-        inside=inside,
-    )
+    mean = along_u[:, :-1] + along_u[:, 1:]
+    across_u = rise_u[:, :-1] + rise_u[:, 1:]
+    across_v = along_u[:, 1:] - along_u[:, :-1]
+    across_w = sum_w[:, :-1] + sum_w[:, 1:]
+    for values, share in ((mean, 0.25), (across_u, 0.5), (across_v, 0.5), (across_w, 0.25)):
+        values *= np.float32(share)
+    return BoxDose(mean, across_u, across_v, across_w, inside)
 
 
-def _resample(
-    block: np.ndarray, cv: np.ndarray, cu: np.ndarray, v: np.ndarray, u: np.ndarray
-) -> np.ndarray:
-    """Bilinear values of `block` `[layer, v, u]` (centres cv, cu) on the lines v and u."""
-    return _lerp(_lerp(block, cv, v, 1), cu, u, 2)
+def _along_layers(
+    block: np.ndarray, centres: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean over each layer, and rise from its lower to its upper face, of `block` `[w, v, u]`."""
+    first = _place(centres, low)[0]
+    reach = int((_place(centres, high)[0] - first).max()) + 2  # voxels that a layer depends on
+    voxel = np.minimum(first[:, None] + np.arange(reach), len(centres) - 1)
+    new = np.diff(voxel, axis=1, prepend=-1) > 0  # beyond the end the last voxel counts once
+    rows = np.arange(len(low))[:, None]
+    for_mean = np.where(new, _mean_weights(centres, low, high)[rows, voxel], 0.0)
+    ends = _point_weights(centres, high) - _point_weights(centres, low)
+    for_rise = np.where(new, ends[rows, voxel], 0.0)
+    mean, rise = (np.zeros((len(low), *block.shape[1:]), dtype=np.float32) for _ in range(2))
+    for step in range(reach):
+        values = block[voxel[:, step]]
+        mean += values * for_mean[:, step, None, None].astype(np.float32)
+        values *= for_rise[:, step, None, None].astype(np.float32)
+        rise += values
+    return mean, rise
 
 
 def _lerp(block: np.ndarray, centres: np.ndarray, x: np.ndarray, axis: int) -> np.ndarray:
@@ -194,7 +209,8 @@ def _lerp(block: np.ndarray, centres: np.ndarray, x: np.ndarray, axis: int) -> n
 
 
 def _place(centres: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Left neighbour of each x among `centres`, and how far (0..1) it lies towards the right one."""
+    """Left neighbour of each x among `centres`, and how far (0..1) it lies from there to the right
+    one."""
     if len(centres) == 1:
         return np.zeros(len(x), dtype=np.int64), np.zeros(len(x))
     left = np.clip(np.searchsorted(centres, x, side="right") - 1, 0, len(centres) - 2)
@@ -213,7 +229,7 @@ def _point_weights(centres: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def _mean_weights(centres: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """(n, k) float32 weights of the voxels in the mean of the linear interpolation over low..high."""
+    """(n, k) weights of the voxels in the mean of the linear interpolation over low..high."""
 
     def integral(x: np.ndarray) -> np.ndarray:
         """Integral of every voxel's hat function from the first centre to x."""
@@ -227,7 +243,7 @@ def _mean_weights(centres: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.
             table[:, 1:] += steps * part**2 / 2
         return table
 
-    return ((integral(high) - integral(low)) / (high - low)[:, None]).astype(np.float32)
+    return (integral(high) - integral(low)) / (high - low)[:, None]
 
 
 def _within(low: np.ndarray, high: np.ndarray, reach: tuple[float, float]) -> np.ndarray:

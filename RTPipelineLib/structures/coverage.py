@@ -92,9 +92,9 @@ def cover(edges: np.ndarray, plane: np.ndarray, shape: tuple[int, int, int]) -> 
 def crooked_planes(coverage: Coverage) -> np.ndarray:
     """Indices of planes in which some cell is covered less than not at all or more than once: their
     loops cross themselves or run twice around."""
-    low = coverage.share.min(axis=(1, 2)) < -WINDING_TOLERANCE
-    high = coverage.share.max(axis=(1, 2)) > 1 + WINDING_TOLERANCE
-    return np.flatnonzero(low | high)
+    share = coverage.share.reshape(len(coverage.share), -1)
+    low, high = share.min(axis=1), share.max(axis=1)
+    return np.flatnonzero((low < -WINDING_TOLERANCE) | (high > 1 + WINDING_TOLERANCE))
 
 
 def _cut_rows(
