@@ -123,7 +123,11 @@ class Contours:
         starts = np.asarray(self.starts, dtype=np.int64)
         if self.points_mm.ndim != 2 or self.points_mm.shape[1] != 3:
             raise ValueError(f"contour points need shape (n, 3), found {self.points_mm.shape}")
-        if starts.size != len(self.kinds) + 1 or starts[0] != 0 or starts[-1] != len(self.points_mm):
+        if (
+            starts.size != len(self.kinds) + 1
+            or starts[0] != 0
+            or starts[-1] != len(self.points_mm)
+        ):
             raise ValueError(f"{self.name}: loop starts do not fit the points")
         object.__setattr__(self, "starts", starts)
 
@@ -135,7 +139,9 @@ class Contours:
         sizes = [len(loop) for loop in loops]
         points = np.concatenate(loops) if loops else np.empty((0, 3))
         starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        return cls(name, np.asarray(points, dtype=np.float64), starts, (kind,) * len(loops), **fields)
+        return cls(
+            name, np.asarray(points, dtype=np.float64), starts, (kind,) * len(loops), **fields
+        )
 
     def __len__(self) -> int:
         return len(self.kinds)
@@ -220,7 +226,14 @@ def is_target(name: str, interpreted_type: str) -> bool:
     """
     if interpreted_type.upper() in TARGET_TYPES:
         return True
-    if interpreted_type.upper() in {"ORGAN", "EXTERNAL", "AVOIDANCE", "SUPPORT", "MARKER", "CONTROL"}:
+    if interpreted_type.upper() in {
+        "ORGAN",
+        "EXTERNAL",
+        "AVOIDANCE",
+        "SUPPORT",
+        "MARKER",
+        "CONTROL",
+    }:
         return False
     return name.upper().lstrip(" _").startswith(("PTV", "CTV", "GTV", "ITV"))
 
@@ -231,7 +244,7 @@ def _check_shape(array: np.ndarray, grid: Grid) -> None:
 
 
 class DvhCurve(NamedTuple):
-    """A cumulative DVH on even steps: dose, volume that receives at least it, and its percentage."""
+    """A cumulative DVH on even steps: dose, and the volume that receives at least it."""
 
     dose_gy: np.ndarray
     volume_cc: np.ndarray
@@ -256,8 +269,8 @@ class DVH:
     `dose_gy` (n,) ascends; `at_least_cc` (n,) is the volume that receives at least that dose. In
     between it falls evenly; a volume of uniform dose is a step, with the dose standing twice. What
     100 % means is `volume_cc`, the structure alone (the covered part for `outside_dose = exclude`).
-    When `outside_share` of it lies outside the dose grid, volumes are lower bounds and what cannot be known is
-    nan. All numbers are nan for a structure without volume.
+    Where part of it lies outside the dose grid, volumes are lower bounds and what cannot be known
+    is nan. All numbers are nan for a structure without volume.
     """
 
     name: str
@@ -327,7 +340,7 @@ class DVH:
         return float(volume) if unit == "cc" else float(100 * volume / self.reference_cc)
 
     def DC(self, volume: str) -> float:  # noqa: N802 - the field's name
-        """Greatest dose in Gy to the coldest `volume` (`"5%"`, `"2cc"`); nan when it cannot be known."""
+        """Greatest dose in Gy to the coldest `volume` (`"5%"`, `"2cc"`); nan if unknown."""
         wanted, total = self._cc(volume), self.reference_cc
         if self.is_partial or not wanted <= total * (1 + 1e-9):
             return math.nan
@@ -427,7 +440,8 @@ class DVH:
         right = np.minimum(place, len(self.dose_gy) - 1)
         left = np.maximum(place - 1, 0)
         width = self.dose_gy[right] - self.dose_gy[left]
-        fraction = np.divide(dose - self.dose_gy[left], width, out=np.ones(len(dose)), where=width > 0)
+        rise = dose - self.dose_gy[left]
+        fraction = np.divide(rise, width, out=np.ones(len(dose)), where=width > 0)
         low, high = self.at_least_cc[left], self.at_least_cc[right]
         between = np.where(place == 0, self.at_least_cc[0], low + fraction * (high - low))
         return np.where(place == len(self.dose_gy), 0.0, between)

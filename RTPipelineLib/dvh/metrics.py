@@ -28,7 +28,15 @@ _UNITS = {  # kind: units of its number, units of its result (the first is the u
     "V": (("Gy", "%"), ("%", "cc")),
     "CV": (("Gy", "%"), ("%", "cc")),
 }
-_EXAMPLES = ("D95%[Gy]", "D0.03cc[Gy]", "DC5%[Gy]", "V20Gy[%]", "V20Gy[cc]", "V95%[%]", "CV12Gy[cc]")
+_EXAMPLES = (
+    "D95%[Gy]",
+    "D0.03cc[Gy]",
+    "DC5%[Gy]",
+    "V20Gy[%]",
+    "V20Gy[cc]",
+    "V95%[%]",
+    "CV12Gy[cc]",
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,7 @@ class Metric:
         return self.result == "%" if is_dose else self.unit == "%"
 
     def value(self, dvh: DVH, rx_gy: float | None = None) -> float:
-        """The metric of a DVH; nan when it is not defined or needs a prescription that is unknown."""
+        """The metric of a DVH; nan when it is not defined or its prescription is unknown."""
         if self.is_relative and not (rx_gy and rx_gy > 0):
             return math.nan
         argument = f"{self.number}{self.unit}"
@@ -149,7 +157,7 @@ def metric_row(
 
 
 def isodose_volumes(dose: Dose, external: Contours | Mask | None = None) -> IsodoseVolumes:
-    """Isodose volumes of a dose, inside the External when there is one; calculated once per dose."""
+    """Isodose volumes of a dose, inside the External if there is one; calculate once per dose."""
     array = dose.array_gy
     faces = [array[[0, -1]], array[:, [0, -1]], array[:, :, [0, -1]]]
     edge = max(float(face.max()) for face in faces)
@@ -163,7 +171,7 @@ def isodose_volumes(dose: Dose, external: Contours | Mask | None = None) -> Isod
 def target_indices(
     dvh: DVH, isodoses: IsodoseVolumes | None, rx_gy: float | None
 ) -> dict[str, float]:
-    """Conformity and gradient of a target; nan for other structures and where an isodose is cut.
+    """Conformity and gradient of a target; nan without `isodoses` or where an isodose is cut.
 
     With TV the target's volume, PIVx the isodose volume at x % of `rx_gy` and TVPIV the target inside
     PIV100: CI_RTOG = PIV100 / TV; CI_Paddick = TVPIV^2 / (TV PIV100); GI = PIV50 / PIV100;

@@ -73,7 +73,9 @@ class AlignedDose:
             & _within(u[:-1], u[1:], self.reach[0])
         )
         return _from_corners(
-            _lerp(_lerp(mean_w, cu, u, 2), cv, v, 1), _lerp(_lerp(rise_w, cu, u, 2), cv, v, 1), inside
+            _lerp(_lerp(mean_w, cu, u, 2), cv, v, 1),
+            _lerp(_lerp(rise_w, cu, u, 2), cv, v, 1),
+            inside,
         )
 
     def range_gy(self, lattice: Lattice, low_mm: float, high_mm: float) -> tuple[float, float]:

@@ -55,8 +55,8 @@ class Coverage:
 def cover(edges: np.ndarray, plane: np.ndarray, shape: tuple[int, int, int]) -> Coverage:
     """Coverage of `shape` (planes, nv, nu) cells by regions given as edges.
 
-    `edges` (n, 4) are x0, y0, x1, y1 in cell units, inside the lattice; `plane` (n,) tells the plane
-    of each. The winding number of each region must be 1 inside and 0 outside.
+    `edges` (n, 4) are x0, y0, x1, y1 in cell units, inside the lattice; `plane` (n,) is the plane of
+    each. The winding number of each region must be 1 inside and 0 outside.
     """
     planes, rows, columns = shape
     width = columns + 1  # a spare column takes what the last cell hands to its right
@@ -126,7 +126,12 @@ def _cut_rows(
 
 
 def _cut_columns(
-    row: np.ndarray, xa: np.ndarray, xb: np.ndarray, ya: np.ndarray, yb: np.ndarray, sign: np.ndarray
+    row: np.ndarray,
+    xa: np.ndarray,
+    xb: np.ndarray,
+    ya: np.ndarray,
+    yb: np.ndarray,
+    sign: np.ndarray,
 ) -> tuple[np.ndarray, ...]:
     """Cut the pieces of `_cut_rows` at whole x as well; x becomes local (0..1) too."""
     left, right = np.minimum(xa, xb), np.maximum(xa, xb)

@@ -89,7 +89,9 @@ def closed_loops(contours: Contours) -> ClosedLoops | None:
     use = closed & finite & (sizes >= 3)
     area = np.zeros((len(sizes), 3))
     if use.any():
-        area = _vector_areas(np.where(np.isfinite(contours.points_mm), contours.points_mm, 0), starts)
+        area = _vector_areas(
+            np.where(np.isfinite(contours.points_mm), contours.points_mm, 0), starts
+        )
     flat = use & (np.linalg.norm(area, axis=1) <= 1e-9)
     use &= ~flat
     for flag, wrong in (

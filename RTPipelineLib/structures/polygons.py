@@ -4,8 +4,8 @@ A region is a list of edges `(n, 4)` as x0, y0, x1, y1 whose winding number is 1
 outside: outer boundaries run counter-clockwise, holes clockwise. That is what exact area coverage
 needs (`coverage.py`). Rules, PS3.3 C.8.8.6.3 and the project's semantics:
 
-* CLOSED_PLANAR: a loop wholly inside another is a hole, even-odd; equal loops count once; loops that
-  overlap in part are united (flag `contour-overlap`);
+* CLOSED_PLANAR: a loop wholly inside another is a hole, even-odd; equal loops count once; loops
+  that overlap in part are united (flag `contour-overlap`);
 * CLOSEDPLANAR_XOR: exclusive or;
 * within one loop the even-odd rule, so that keyholes and self-crossings come out right.
 
@@ -16,7 +16,7 @@ Simple loops, the usual case, only get their orientation set. All others go thro
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 
@@ -26,7 +26,7 @@ SAME_AREA = 1e-6  # shares of an area below this are rounding
 
 
 def loop_edges(points: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """(n, 4) edges of closed loops stored one after another (`points` (n, 2), `starts` (m + 1,))."""
+    """(n, 4) edges of closed loops, stored one after another: points (n, 2), starts (m + 1,)."""
     following = np.empty_like(points)
     following[:-1] = points[1:]
     following[starts[1:] - 1] = points[starts[:-1]]
@@ -111,8 +111,10 @@ def swept_region(loops: list[np.ndarray], rule: Rule) -> np.ndarray:
     band = np.arange(len(edge)) - np.repeat(np.cumsum(counts) - counts - first, counts)
     x0, y0, x1, y1 = rising[edge].T
     slope = (x1 - x0) / (y1 - y0)
-    x_low, x_high = (np.clip(x0 + (levels[b] - y0) * slope, np.minimum(x0, x1), np.maximum(x0, x1))
-                     for b in (band, band + 1))
+    x_low, x_high = (
+        np.clip(x0 + (levels[b] - y0) * slope, np.minimum(x0, x1), np.maximum(x0, x1))
+        for b in (band, band + 1)
+    )
     order = np.lexsort((x_low + x_high, band))
     edge, band, x_low, x_high = edge[order], band[order], x_low[order], x_high[order]
     toggles = owner[edge][:, None] == np.arange(len(loops))
@@ -165,7 +167,7 @@ def _chunks(counts: np.ndarray, limit: int) -> list[tuple[int, int]]:
     part = np.cumsum(counts) // limit
     cuts = np.flatnonzero(np.diff(part)) + 1
     bounds = [0, *cuts.tolist(), len(counts)]
-    return [(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True) if b > a]
+    return [(a, b) for a, b in pairwise(bounds) if b > a]
 
 
 def _without_duplicates(loops: list[np.ndarray], xor: list[bool]) -> list[int]:
@@ -209,7 +211,9 @@ def _boundaries_meet(a: np.ndarray, b: np.ndarray) -> bool:
     """True when an edge of loop `a` touches or crosses an edge of loop `b`."""
     side_a = _sides(a, b)
     side_b = _sides(b, a)
-    splits_a = side_a * np.roll(side_a, -1, axis=0) <= 0  # ends of a's edge on both sides of b's line
+    splits_a = (
+        side_a * np.roll(side_a, -1, axis=0) <= 0
+    )  # ends of a's edge on both sides of b's line
     splits_b = (side_b * np.roll(side_b, -1, axis=0) <= 0).T
     return bool(np.any(splits_a & splits_b))
 

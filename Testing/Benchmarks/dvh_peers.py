@@ -1,7 +1,7 @@
 """The other DVH programs that the benchmarks compare with, on the same files.
 
-dicompyler-core 0.5.6 needs `pydicom.dicomio.read_file` under pydicom 3: set here, for the benchmark's
-own process only. plastimatch is the program of that name (`pip install plastimatch`, or Debian's).
+dicompyler-core 0.5.6 needs `pydicom.dicomio.read_file` under pydicom 3: set here, for the
+benchmark's own process only. plastimatch is the program of that name (`pip install plastimatch`, or Debian's).
 Both are optional: `available()` names those that are there.
 """
 
@@ -43,8 +43,10 @@ def available() -> list[str]:
 
 def run_peer(name: str, structures: Path, dose: Path) -> dict[str, PeerCurve]:
     """All ROIs of the files by one peer, from reading to curves."""
-    return _run_dicompyler(structures, dose) if name == "dicompyler" else _run_plastimatch(
-        structures, dose
+    return (
+        _run_dicompyler(structures, dose)
+        if name == "dicompyler"
+        else _run_plastimatch(structures, dose)
     )
 
 
@@ -75,12 +77,39 @@ def _run_plastimatch(structures: Path, dose: Path) -> dict[str, PeerCurve]:
         study.mkdir()
         for path in (structures, dose):
             shutil.copy(path, study)
-        outputs = {kind: folder / f"{kind}" for kind in ("ss.nrrd", "ss.txt", "dose.nrrd", "dvh.csv")}
-        _call(program, "convert", "--input", study, "--output-ss-img", outputs["ss.nrrd"],
-              "--output-ss-list", outputs["ss.txt"], "--output-dose-img", outputs["dose.nrrd"])
-        _call(program, "dvh", "--input-ss-img", outputs["ss.nrrd"], "--input-ss-list",
-              outputs["ss.txt"], "--input-dose", outputs["dose.nrrd"], "--output-csv",
-              outputs["dvh.csv"], "--normalization", "vox", "--bin-width", "0.1", "--num-bins", "900")
+        outputs = {
+            kind: folder / f"{kind}" for kind in ("ss.nrrd", "ss.txt", "dose.nrrd", "dvh.csv")
+        }
+        _call(
+            program,
+            "convert",
+            "--input",
+            study,
+            "--output-ss-img",
+            outputs["ss.nrrd"],
+            "--output-ss-list",
+            outputs["ss.txt"],
+            "--output-dose-img",
+            outputs["dose.nrrd"],
+        )
+        _call(
+            program,
+            "dvh",
+            "--input-ss-img",
+            outputs["ss.nrrd"],
+            "--input-ss-list",
+            outputs["ss.txt"],
+            "--input-dose",
+            outputs["dose.nrrd"],
+            "--output-csv",
+            outputs["dvh.csv"],
+            "--normalization",
+            "vox",
+            "--bin-width",
+            "0.1",
+            "--num-bins",
+            "900",
+        )
         voxel = _voxel_cc(outputs["ss.nrrd"])
         return _read_plastimatch(outputs["dvh.csv"], voxel)
 
@@ -101,8 +130,15 @@ def _voxel_cc(path: Path) -> float:
     """Voxel volume from the header of an NRRD file."""
     for line in path.read_bytes()[:4096].splitlines():
         if line.startswith(b"space directions:"):
-            numbers = np.array(line.decode().replace("(", " ").replace(")", " ").replace(",", " ")
-                               .replace("none", " ").split()[2:], dtype=float)
+            numbers = np.array(
+                line.decode()
+                .replace("(", " ")
+                .replace(")", " ")
+                .replace(",", " ")
+                .replace("none", " ")
+                .split()[2:],
+                dtype=float,
+            )
             return abs(float(np.linalg.det(numbers.reshape(3, 3)))) / 1000
     raise ValueError(f"{path} has no space directions")
 

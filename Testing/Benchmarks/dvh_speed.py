@@ -3,8 +3,8 @@
     python Testing/Benchmarks/dvh_speed.py [--repeat 5] [--peers dicompyler plastimatch | none]
 
 The case: 30 ROIs (body included) of 150 contours with 200 points, dose 200 x 200 x 150 voxels of
-2.5 x 2.5 x 2 mm, 32 bit, written as DICOM to a temporary folder. All begin at the files and end with one
-curve per ROI; imports are not counted. Sides run interleaved; medians and ratios are printed, our
+2.5 x 2.5 x 2 mm, 32 bit, written as DICOM to a temporary folder. All begin at the files and end with
+one curve per ROI; imports are not counted. Sides run interleaved; medians and ratios are printed, our
 time split into its parts, our peak memory, and the physical limit (bytes to read, boxes to touch).
 Targets with NumPy alone: 15 x dicompyler-core, 6 x plastimatch, peak below 400 MB.
 """
@@ -48,9 +48,13 @@ def write_case(folder: Path, rois: int = 30, contours: int = 150, points: int = 
     """The two files of the case."""
     random = np.random.default_rng(5)
     grid = Grid([-248.75, -248.75, -149.0], np.eye(3), [2.5, 2.5, 2.0], (150, 200, 200))
-    z, y, x = np.meshgrid(*(grid.origin_mm[a] + np.arange(grid.size_ijk[a]) * grid.spacing_mm[a]
-                            for a in (2, 1, 0)), indexing="ij")
-    array = 60 * np.exp(-((x / 60) ** 4) - (y / 70) ** 4 - (z / 90) ** 4) + 8 * np.exp(-(y / 150) ** 2)
+    z, y, x = np.meshgrid(
+        *(grid.origin_mm[a] + np.arange(grid.size_ijk[a]) * grid.spacing_mm[a] for a in (2, 1, 0)),
+        indexing="ij",
+    )
+    array = 60 * np.exp(-((x / 60) ** 4) - (y / 70) ** 4 - (z / 90) ** 4) + 8 * np.exp(
+        -((y / 150) ** 2)
+    )
     array *= 1 + 0.01 * random.standard_normal(array.shape)
     angle = np.linspace(0, 2 * np.pi, points, endpoint=False)
     planes = -149.5 + 2.0 * np.arange(contours)
@@ -60,9 +64,14 @@ def write_case(folder: Path, rois: int = 30, contours: int = 150, points: int = 
         centre = np.zeros(2) if number == 1 else random.uniform(-80, 80, 2)
         phase = random.uniform(0, 6, contours)
         loops = [
-            np.stack([centre[0] + (wide + 0.02 * wide * np.sin(5 * angle + p)) * np.cos(angle),
-                      centre[1] + (deep + 0.02 * deep * np.cos(4 * angle + p)) * np.sin(angle),
-                      np.full(points, w)], axis=1).round(2)
+            np.stack(
+                [
+                    centre[0] + (wide + 0.02 * wide * np.sin(5 * angle + p)) * np.cos(angle),
+                    centre[1] + (deep + 0.02 * deep * np.cos(4 * angle + p)) * np.sin(angle),
+                    np.full(points, w),
+                ],
+                axis=1,
+            ).round(2)
             for w, p in zip(planes, phase, strict=True)
         ]
         name = "BODY" if number == 1 else f"ROI {number}"
@@ -88,8 +97,11 @@ def print_parts(structures: Path, dose: Path, seconds: float) -> None:
     statistic = pstats.Stats(profile).stats
     total = max(entry[3] for entry in statistic.values())
     for part, function in PARTS.items():
-        spent = sum(entry[3] for (file, _, name), entry in statistic.items()
-                    if name == function and "RTPipelineLib" in file)
+        spent = sum(
+            entry[3]
+            for (file, _, name), entry in statistic.items()
+            if name == function and "RTPipelineLib" in file
+        )
         print(f"    {part:20s} {spent / total * seconds:7.3f} s")
 
 
@@ -104,28 +116,32 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         paths = write_case(Path(name))
         times: dict[str, list[float]] = {"rtpipeline": []}
+        memory = 0.0
         for turn in range(options.repeat):
             for side in ["rtpipeline", *(peers if turn < options.peer_repeat else [])]:
                 start = time.perf_counter()
                 if side == "rtpipeline":
                     curves = run_ours(*paths)
-                    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-                    memory = peak if turn == 0 else memory
+                    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
                 else:
                     run_peer(side, *paths)
                 times.setdefault(side, []).append(time.perf_counter() - start)
         boxes = sum(dvh.settings.boxes for dvh in curves.values())
         size = sum(path.stat().st_size for path in paths)
         ours = statistics.median(times["rtpipeline"])
-        print(f"{len(curves)} ROIs, {size / 1e6:.0f} MB to read, {boxes / 1e6:.1f} million boxes; "
-              f"peak memory {memory:.0f} MB (with Python and the written case)")
+        print(
+            f"{len(curves)} ROIs, {size / 1e6:.0f} MB to read, {boxes / 1e6:.1f} million boxes; "
+            f"peak memory {memory:.0f} MB (with Python and the written case)"
+        )
         for side, seconds in times.items():
             median = statistics.median(seconds)
             print(f"{side:12s} {median:8.3f} s   {median / ours:6.1f} x")
         print_parts(*paths, ours)
         floor = size / 3e9 + boxes * 4 / 5e9
-        print(f"physical limit (3 GB/s read, each box touched once): {floor:.3f} s, "
-              f"{ours / floor:.0f} x")
+        print(
+            f"physical limit (3 GB/s read, each box touched once): {floor:.3f} s, "
+            f"{ours / floor:.0f} x"
+        )
 
 
 if __name__ == "__main__":
