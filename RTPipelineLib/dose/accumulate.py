@@ -29,14 +29,12 @@ class LazyDose:
 def sum_grid(grids: Iterable[Grid], max_voxels: int | None = None) -> tuple[Grid, tuple[str, ...]]:
     """The grid of a sum: the union of the extents at the finest spacing (`Grid.union`).
 
-    Beyond `max_voxels` its spacing is coarsened, with the flag `sum-grid-coarsened`. A single
-    uniform grid is its own union.
+    Equal grids are their own union, uneven slices included. Beyond `max_voxels` the spacing is
+    coarsened, with the flag `sum-grid-coarsened`.
     """
     members = list(grids)
-    if all(grid.same_as(members[0]) for grid in members[1:]) and members[0].is_uniform:
-        finest = members[0]
-    else:
-        finest = Grid.union(members)
+    alike = all(grid.same_as(members[0]) for grid in members[1:])
+    finest = members[0] if alike else Grid.union(members)
     if max_voxels is None or int(np.prod(finest.shape)) <= max_voxels:
         return finest, ()
     return Grid.union(members, max_voxels), ("sum-grid-coarsened",)
@@ -187,7 +185,7 @@ class _Reach:
             return
         if self.counts is None:
             self.counts = np.zeros(self.grid.shape, np.min_scalar_type(self.inputs))
-        self.counts += reached
+        self.counts += reached.view(np.uint8)
 
     def coverage(self) -> np.ndarray | None:
         """Share (0..1, float32) of inputs that reach each voxel; None when all reach everywhere."""

@@ -45,9 +45,10 @@ class Choices:
 
     def check(self, plans: Sequence[PlanFacts], doses: Sequence[DoseCandidate]) -> None:
         """Raise `ConfigError` for an entry that fits no plan or dose of the course, or several."""
+        referenced = {uid for dose in doses for uid in dose.plan_uids}
         for key in self.plans:
             hits = [p for p in plans if key in (p.uid, p.label)]
-            if len(hits) != 1:
+            if len(hits) != 1 and key not in referenced:
                 known = ", ".join(f"{p.uid} ('{p.label}')" for p in plans) or "none"
                 found = "fits no plan" if not hits else f"fits {len(hits)} plans"
                 raise ConfigError(f"overrides, dose, plans: '{key}' {found} of the course: {known}")

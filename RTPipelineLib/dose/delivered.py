@@ -38,6 +38,9 @@ def delivered_weights(
     for delivery in deliveries:
         if delivery.delivery_type not in NOT_TREATMENT:
             by_plan[delivery.plan_uid].append(delivery)
+    for uid, own in by_plan.items():
+        # A summary counts what the records of single beams tell more exactly.
+        by_plan[uid] = [d for d in own if d.beam is not None] or own
     return {plan.uid: _of_plan(plan, by_plan[plan.uid]) for plan in plans if plan.uid in by_plan}
 
 
@@ -53,7 +56,9 @@ def _of_plan(plan: PlanFacts, deliveries: Sequence[BeamDelivery]) -> Delivered:
         most = 0
         for beam in beams:
             own = [
-                d for d in deliveries if d.beam == beam.number and d.group in (None, group.number)
+                d
+                for d in deliveries
+                if d.beam in (None, beam.number) and d.group in (None, group.number)
             ]
             fractions = _fractions(beam, own, flags)
             if fractions is None:

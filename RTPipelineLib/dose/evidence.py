@@ -53,6 +53,7 @@ class Situation:
 
 
 def _users_table(s: Situation) -> Verdict | None:
+    """1. What a person decided."""
     if not s.choices.plans:
         return None
     weights = {p.uid: s.choices.weight_of(p) for p in s.plans}
@@ -60,6 +61,7 @@ def _users_table(s: Situation) -> Verdict | None:
 
 
 def _single_plan(s: Situation) -> Verdict | None:
+    """There is nothing to sum, only a share that was delivered."""
     if len(s.plans) != 1:
         return None
     plan = s.plans[0]
@@ -74,6 +76,7 @@ def _single_plan(s: Situation) -> Verdict | None:
 
 
 def _treatment_records(s: Situation) -> Verdict | None:
+    """2. Records of every plan tell what was given of each, replans included."""
     given = {uid: d.weight for uid, d in s.delivered.items()}
     if not given:
         return None
@@ -90,6 +93,7 @@ def _treatment_records(s: Situation) -> Verdict | None:
 
 
 def _plan_sum(s: Situation) -> Verdict | None:
+    """A MULTI_PLAN dose of all plans: somebody summed them on purpose."""
     uids = {p.uid for p in s.plans}
     if any(uids <= set(dose.plan_uids) for dose in s.sums):
         return Verdict(s.shares(), "a MULTI_PLAN dose covers all plans of the course")
@@ -97,6 +101,8 @@ def _plan_sum(s: Situation) -> Verdict | None:
 
 
 def _relationships(s: Situation) -> Verdict | None:
+    """3. RT Plan Relationship (300A,0055): CONCURRENT and PRIOR (and a plan sum) make phases,
+    ALTERNATIVE never, PREDECESSOR is a person's decision."""
     alternatives = _pairs(s, "ALTERNATIVE")
     for pair in _pairs(s, "PREDECESSOR"):
         why = f"{s.names(pair)}: one was derived from the other, and no record tells what was given"
@@ -118,6 +124,8 @@ def _relationships(s: Situation) -> Verdict | None:
 
 
 def _prescription_sum(s: Situation) -> Verdict | None:
+    """4. One structure set, and prescriptions that add up to a total stated elsewhere. Two full
+    prescriptions of one target (a replan) do not."""
     doses = [p.prescribed_gy for p in s.plans]
     shared = set.intersection(*({*p.structure_set_uids} for p in s.plans))
     if not shared or _pairs(s, "ALTERNATIVE") or any(not d for d in doses):
@@ -132,6 +140,7 @@ def _prescription_sum(s: Situation) -> Verdict | None:
 
 
 def _approval(s: Situation) -> Verdict | None:
+    """5. Only one plan is approved, and no newer one waits for it."""
     approved = [p for p in s.plans if p.approval == "APPROVED"]
     if len(approved) != 1 or any(p.approval == "" for p in s.plans):
         return None

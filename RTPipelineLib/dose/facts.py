@@ -201,10 +201,11 @@ class DoseCandidate:
 
 @dataclass(frozen=True)
 class BeamDelivery:
-    """One beam of one fraction as a treatment record reports it (PS3.3 C.8.8.21)."""
+    """One beam of one fraction as a treatment record reports it (PS3.3 C.8.8.21); `beam` is None
+    for a treatment summary (C.8.8.23), which counts fractions of a whole group."""
 
     plan_uid: str
-    beam: int
+    beam: int | None
     fraction: int | None
     delivery_type: str = "TREATMENT"
     termination: str = "NORMAL"
@@ -214,23 +215,30 @@ class BeamDelivery:
 
 
 def deliveries_from_summary(summary: Mapping[str, object]) -> tuple[BeamDelivery, ...]:
-    """The beams that a treatment record reports, for each plan that it references."""
+    """The beams that a treatment record reports, for each plan that it references; for a treatment
+    summary, its fractions."""
     group = _number(summary.get("fraction_group"))
-    return tuple(
-        BeamDelivery(
-            plan_uid,
-            int(beam["number"]),
-            _number(beam.get("fraction")),
-            _text(beam, "delivery_type").upper() or "TREATMENT",
-            _text(beam, "termination").upper(),
-            _value(beam.get("specified_meterset")),
-            _value(beam.get("delivered_meterset")),
-            group,
-        )
-        for plan_uid in _texts(summary, "plan_uids")
-        for beam in (*_items(summary, "beams"), *_items(summary, "brachy"))
-        if _number(beam.get("number")) is not None
-    )
+    found: list[BeamDelivery] = []
+    for plan_uid in _texts(summary, "plan_uids"):
+        for beam in (*_items(summary, "beams"), *_items(summary, "brachy")):
+            if _number(beam.get("number")) is not None:
+                found.append(
+                    BeamDelivery(
+                        plan_uid,
+                        _number(beam.get("number")),
+                        _number(beam.get("fraction")),
+                        _text(beam, "delivery_type").upper() or "TREATMENT",
+                        _text(beam, "termination").upper(),
+                        _value(beam.get("specified_meterset")),
+                        _value(beam.get("delivered_meterset")),
+                        group,
+                    )
+                )
+        for item in _items(summary, "fraction_groups"):
+            for fraction in range(1, (_number(item.get("delivered")) or 0) + 1):
+                number = _number(item.get("number"))
+                found.append(BeamDelivery(plan_uid, None, fraction, group=number))
+    return tuple(found)
 
 
 # A number (59.4 or 59p4) that stands alone or right after "TV", perhaps with its unit; not a

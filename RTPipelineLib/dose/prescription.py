@@ -240,36 +240,48 @@ def _sum(
     phases: Sequence[Phase], targets: Sequence[Roi], contains: Mapping[int, Collection[int]] | None
 ) -> tuple[PrescriptionLevel, ...] | None:
     """One level per target, summed over the phases whose target contains it; None when unknown."""
-    if len(phases) == 1:
-        return phases[0].levels
-    known = {t.number: t for t in targets}
     volumes = [
-        [x for x in phase.levels if not x.name.startswith(POINT)] or phase.levels
+        [x for x in phase.levels if not x.name.startswith(POINT)] or list(phase.levels)
         for phase in phases
     ]
     bound = {x.roi_number for levels in volumes for x in levels}
-    if not bound <= set(known) or (len(bound) > 1 and contains is None):
+    if len(phases) == 1:
+        others = [t for t in targets if contains and t.number not in bound]
+        return (*phases[0].levels, *(x for t in others for x in _summed(t, volumes, contains)))
+    known = {t.number for t in targets}
+    if not bound <= known or (len(bound) > 1 and contains is None):
         return None
-    summed = []
-    for number in sorted(n for n in bound if n is not None):
-        around = {number, *(contains or {}).get(number, ())}
-        own = [[x for x in levels if x.roi_number in around] for levels in volumes]
-        parts = [max(levels, key=lambda x: x.dose_gy) for levels in own if levels]
-        fractions = [x.fractions for x in parts]
-        summed.append(
-            PrescriptionLevel(
-                known[number].name,
-                sum(x.dose_gy for x in parts),
-                parts[0].source
-                if len({x.source for x in parts}) == 1
-                else "dose-reference+beam-dose",
-                None if None in fractions else sum(f or 0 for f in fractions),
-                known[number].name,
-                number,
-                "\\".join(dict.fromkeys(x.plan_uid for x in parts)),
-            )
+    return tuple(level for t in targets for level in _summed(t, volumes, contains))
+
+
+def _summed(
+    target: Roi,
+    phases: Sequence[Sequence[PrescriptionLevel]],
+    contains: Mapping[int, Collection[int]] | None,
+) -> list[PrescriptionLevel]:
+    """The target's level: of every phase its own, else the highest whose target contains it. Empty
+    where no phase reaches it."""
+    around = set((contains or {}).get(target.number, ()))
+    parts = []
+    for levels in phases:
+        own = [x for x in levels if x.roi_number == target.number]
+        own = own or [x for x in levels if x.roi_number in around]
+        parts += [max(own, key=lambda x: x.dose_gy)] if own else []
+    if not parts:
+        return []
+    fractions = [x.fractions for x in parts]
+    plans = {x.plan_uid for x in parts}
+    return [
+        PrescriptionLevel(
+            target.name,
+            sum(x.dose_gy for x in parts),
+            min(x.source for x in parts),  # beam-dose before dose-reference: the weaker one
+            None if None in fractions else sum(f or 0 for f in fractions),
+            target.name,
+            target.number,
+            plans.pop() if len(plans) == 1 else "",
         )
-    return tuple(summed)
+    ]
 
 
 # -- the user's table and names

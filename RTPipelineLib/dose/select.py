@@ -124,7 +124,7 @@ def _total(
 ) -> DoseDecision:
     """The weighted sum that a verdict asks for, or why it cannot be made."""
     counted = {uid: w for uid, w in weights.items() if w > 0}
-    sums, problem = _standing_sums(s, counted)
+    sums, problem = _standing_sums(s, parts, counted)
     covered = {uid for dose in sums for uid in dose.plan_uids}
     total = [WeightedDose(d.sop_uid) for d in sums]
     for plan in s.plans:
@@ -151,7 +151,9 @@ def _total(
     return _decision(DECIDED, notes, "", parts, tuple(total), counted)
 
 
-def _standing_sums(s: Situation, counted: Mapping[str, float]) -> tuple[list[DoseCandidate], str]:
+def _standing_sums(
+    s: Situation, parts: Mapping[str, PlanDose], counted: Mapping[str, float]
+) -> tuple[list[DoseCandidate], str]:
     """The MULTI_PLAN doses that stand for whole counted plans, largest first, and a problem if two
     of them stand for the same plans."""
     whole = {uid for uid, w in counted.items() if abs(w - 1) <= WHOLE_PLAN}
@@ -161,6 +163,8 @@ def _standing_sums(s: Situation, counted: Mapping[str, float]) -> tuple[list[Dos
         uids = set(dose.plan_uids)
         if not uids <= whole:
             continue
+        if len(uids) == 1 and all(parts[uid].doses for uid in uids):
+            continue  # a sum of one plan: the plan's own dose is the surer one
         if any(uids == set(other.plan_uids) for other in chosen):
             return (
                 chosen,

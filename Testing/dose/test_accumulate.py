@@ -80,6 +80,15 @@ def test_no_dose_is_lost_at_the_borders_of_the_union() -> None:
     assert integral == pytest.approx(near.array_gy.sum() + far.array_gy.sum())
 
 
+def test_equal_grids_with_uneven_slices_are_not_resampled() -> None:
+    values = np.random.default_rng(0).random((4, 3, 3), dtype=np.float32)
+    offsets = np.array([0.0, 1.0, 3.0, 7.0])
+    grid = Grid(np.zeros(3), np.eye(3), np.ones(3), values.shape, offsets)
+    total = sum_doses([Dose(values, grid, "F"), Dose(values, grid, "F")])
+    assert total.grid is grid
+    assert np.array_equal(total.array_gy, 2 * values)
+
+
 def test_finest_spacing_wins() -> None:
     fine = Grid(np.zeros(3), np.eye(3), np.array([1.0, 3.0, 2.0]), (3, 3, 3))
     coarse = Grid(np.zeros(3), np.eye(3), np.array([2.0, 2.5, 3.0]), (9, 9, 9))

@@ -188,6 +188,15 @@ def test_boost_inside_the_base_target_gets_both_phases() -> None:
     assert gy_of(CORD, found) == (70.0, "")
 
 
+def test_target_without_a_level_takes_those_that_contain_it() -> None:
+    inside = {2: {1}, 14: {1, 2}}
+    both = prescription_of([BASE, BOOST], [PTV45, PTV25, GTV], SUMMED, contains=inside)
+    assert gy_of(GTV, both) == (70.0, "")
+    alone = prescription_of([SIB], [HIGH, MID, LOW, GTV], contains={14: {11, 12, 13}})
+    assert gy_of(GTV, alone) == (70.0, "")
+    assert gy_of(MID, alone) == (60.0, "")
+
+
 def test_two_sites_are_not_summed() -> None:
     found = prescription_of([BASE, BOOST], [PTV45, PTV25], SUMMED, contains={})
     assert doses(found) == [("PTV_45", 45.0), ("PTV_25", 25.0)]

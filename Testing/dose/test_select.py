@@ -15,6 +15,7 @@ from RTPipelineLib.dose.facts import (
     FractionGroup,
     PartReference,
     PlanFacts,
+    deliveries_from_summary,
 )
 from RTPipelineLib.dose.select import decide
 from RTPipelineLib.errors import ConfigError, DataError
@@ -193,6 +194,12 @@ ROWS = [
         "decided", {"dSum": 1, "dC": 1}, left_out={"dA", "dB"}),
     Row("two different plan sums", [A, B], [SUM, replace(SUM, sop_uid="d2")], "refused",
         says="two different MULTI_PLAN"),
+    Row("plan sum that names one plan only", [A], [DA, replace(SUM, plan_uids=("A",))], "decided",
+        {"dA": 1}, left_out={"dSum"}),
+    Row("plan sum that names one plan only and is all there is", [A],
+        [replace(SUM, plan_uids=("A",))], "decided", {"dSum": 1}),
+    Row("plan sum without references beside two plans", [A, B],
+        [DA, DB, replace(SUM, plan_uids=())], "needs-decision", flags={"dose-without-plan"}),
     Row("plan sum, one plan's file missing", [A], [SUM], "decided", {"dSum": 1},
         flags={"dose-without-plan"}),
     Row("plan sum that holds a verification plan", [A, replace(B, intent="VERIFICATION")], [DA,
@@ -298,6 +305,8 @@ ROWS = [
     Row("user beats records and plan sum", [A, B], [DA, DB, SUM], "decided", {"dA": 0.5},
         overrides={"plans": {"A": 0.5, "B": 0}}, deliveries=records("A", range(25)),
         left_out={"dB", "dSum"}),
+    Row("user names a plan whose file is missing", [A], [DA, DB], "decided", {"dA": 1, "dB": 1},
+        overrides={"plans": {"A": 1, "B": 1}}),
     Row("user takes a rejected plan", [A, replace(B, approval="REJECTED")], [DA, DB], "decided",
         {"dB": 1}, overrides={"plans": {"B": 1}}),
     Row("user's weights need the plans, not their sum", [A, B], [SUM], "refused",
@@ -351,6 +360,17 @@ def test_partial_fraction_counts_by_meterset_and_continuation_completes_it() -> 
     completed = decide([A], [DA], [*whole, *stopped, *rest, *portal])
     assert partial.plan_weights["A"] == pytest.approx(24.4 / 25, abs=1e-6)
     assert completed.plan_weights["A"] == 1.0
+
+
+def test_treatment_summary_counts_where_no_beam_is_recorded() -> None:
+    summary = {
+        "plan_uids": ["A"],
+        "fraction_groups": [{"number": 1, "planned": 25, "delivered": 20}],
+    }
+    total = deliveries_from_summary(summary)
+    assert decide([A], [DA], total).plan_weights["A"] == pytest.approx(0.8)
+    beams = records("A", range(15))
+    assert decide([A], [DA], [*total, *beams]).plan_weights["A"] == pytest.approx(0.6)
 
 
 def test_fraction_recorded_twice_counts_once() -> None:
