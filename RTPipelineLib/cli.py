@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+import warnings
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
@@ -36,8 +37,10 @@ class _Parser(argparse.ArgumentParser):
     """Errors in one sentence, with the nearest valid name, and status 2."""
 
     def error(self, message: str) -> NoReturn:
-        message = message.partition(' (choose from')[0]
-        self.exit(NOTHING_DONE, f"{self.prog}: {message}{self._hint(message)}; see {self.prog} -h\n")
+        message = message.partition(" (choose from")[0]
+        self.exit(
+            NOTHING_DONE, f"{self.prog}: {message}{self._hint(message)}; see {self.prog} -h\n"
+        )
 
     def _hint(self, message: str) -> str:
         options = [name for action in self._actions for name in action.option_strings]
@@ -62,7 +65,10 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
     )
     for name, summary in COMMANDS.items():
         command = subparsers.add_parser(
-            name, help=summary, description=summary[0].upper() + summary[1:] + ".", allow_abbrev=False
+            name,
+            help=summary,
+            description=summary[0].upper() + summary[1:] + ".",
+            allow_abbrev=False,
         )
         _module(name).add_arguments(command)
         output = command.add_argument_group("messages")
@@ -131,6 +137,7 @@ def _set_up_messages(parsed: argparse.Namespace) -> None:
     package.setLevel(logging.DEBUG)
     package.propagate = False
     # pydicom warns about every odd value of every file; what matters is a flag or a row of ours.
+    warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
 

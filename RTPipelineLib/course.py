@@ -183,8 +183,8 @@ def read_course(folder: Path) -> Course:
     schema = data.get("schema") if isinstance(data, dict) else None
     if schema != SCHEMA:
         raise DataError(
-            f"{path} has schema {schema}, this version reads {SCHEMA}; delete the file and run again, "
-            "or use the version of RT Pipeline that wrote it"
+            f"{path} has schema {schema}, this version reads {SCHEMA}; delete the file and run "
+            "again, or use the version of RT Pipeline that wrote it"
         )
     try:
         return Course.from_dict(data)
@@ -235,9 +235,7 @@ class OpenCourse:
         """All ROIs of all structure sets of the course."""
         from .dicom.structures import read_structure_set
 
-        sets = (
-            read_structure_set(self.course.path_of(s)) for s in self.course.of_kind("rtstruct")
-        )
+        sets = (read_structure_set(self.course.path_of(s)) for s in self.course.of_kind("rtstruct"))
         return tuple(roi for structure_set in sets for roi in structure_set.rois)
 
     def metrics(self) -> pandas.DataFrame:

@@ -50,7 +50,7 @@ class GeometryError(DataError):
     """Positions, orientations or frames of reference do not fit together."""
 
 
-class DoseRefused(DataError):
+class DoseRefused(DataError):  # noqa: N818 - a verdict on the data, not a fault
     """A dose that exists but must not be used as it is (units, type, summation, missing parts)."""
 
 

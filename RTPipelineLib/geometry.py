@@ -19,7 +19,8 @@ import numpy as np
 ORTHOGONALITY_TOLERANCE = 1e-3
 # Two grids are the same grid when no corner differs by more than this.
 SAME_POINT_MM = 1e-3
-# Frame positions that differ from an even ladder by less are even (DICOM writes 1e-3 mm or coarser).
+# Frame positions that differ from an even ladder by less are even (DICOM writes 1e-3 mm or
+# coarser).
 UNIFORM_TOLERANCE_MM = 1e-3
 
 
@@ -43,9 +44,9 @@ class Grid:
     direction : (3, 3) orthonormal; **columns** are the unit vectors of the i, j and k axes in LPS.
     spacing_mm : (3,) positive distances between neighbours along i, j, k.
     shape : (nk, nj, ni), the shape of the array that lives on the grid.
-    k_offsets_mm : (nk,) strictly ascending positions of the slices along the k axis, the first one 0;
-        None when the slices are evenly spaced by `spacing_mm[2]`. With offsets, `spacing_mm[2]` is
-        their median step.
+    k_offsets_mm : (nk,) strictly ascending positions of the slices along the k axis, from 0; None
+        when the slices are evenly spaced by `spacing_mm[2]`. With offsets, `spacing_mm[2]` is their
+        median step.
 
     Raises `ValueError` for sizes, signs or shapes that are no grid.
     """
@@ -98,10 +99,10 @@ class Grid:
     ) -> Grid:
         """Grid of a stack of frames (PS3.3 C.7.6.2.1.1 and C.8.8.3.2).
 
-        `position_mm` is Image Position (Patient) of the frame whose offset is 0; `orientation` holds
-        the six row and column cosines; `pixel_spacing_mm` is (between rows, between columns), as DICOM
-        orders it. `k_offsets_mm` are relative to `position_mm` along row x column, ascending; a single
-        frame passes `[0.0]` and takes `single_frame_mm` as its thickness.
+        `position_mm` is Image Position (Patient) of the frame whose offset is 0; `orientation`
+        holds the six row and column cosines; `pixel_spacing_mm` is (between rows, between columns),
+        as DICOM orders it. `k_offsets_mm` are relative to `position_mm` along row x column,
+        ascending; a single frame passes `[0.0]` and takes `single_frame_mm` as its thickness.
         """
         row = np.asarray(orientation[:3], dtype=np.float64)
         column = np.asarray(orientation[3:], dtype=np.float64)
@@ -182,7 +183,8 @@ class Grid:
         return self.to_lps(np.where(picks, high, low))
 
     def contains(self, points_mm: np.ndarray) -> np.ndarray:
-        """`(...)` booleans: inside the grid, which reaches half a voxel beyond its outer centres."""
+        """`(...)` booleans: inside the grid, which reaches half a voxel beyond its outer
+        centres."""
         index = self.to_index(points_mm)
         return np.all((index >= -0.5) & (index <= np.array(self.size_ijk) - 0.5), axis=-1)
 
@@ -225,9 +227,9 @@ class Grid:
     def union(grids: Iterable[Grid], max_voxels: int | None = None) -> Grid:
         """The smallest uniform grid that covers the voxel centres of all grids.
 
-        It has the orientation and lattice of the grid with the finest voxels, and along each axis the
-        finest spacing that any input has along its nearest axis. When that would exceed `max_voxels`
-        the spacing is coarsened evenly; compare `spacing_mm` to see whether it was.
+        It has the orientation and lattice of the grid with the finest voxels, and along each axis
+        the finest spacing that any input has along its nearest axis. When that would exceed
+        `max_voxels` the spacing is coarsened evenly; compare `spacing_mm` to see whether it was.
         """
         members = [grid.with_uniform_slices() for grid in grids]
         if not members:

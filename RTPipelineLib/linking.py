@@ -158,8 +158,8 @@ class _Graph:
                     item.sop_uid,
                     "broken-link",
                     "warning",
-                    f"{NAMES[item.kind]} {item.path} refers to an {NAMES[kind]} ({uid}) that is not "
-                    "among the files",
+                    f"{NAMES[item.kind]} {item.path} refers to an {NAMES[kind]} ({uid}) that is "
+                    "not among the files",
                 )
         for related in item.summary.get("related_plans") or ():
             if related["relationship"] not in UNRELATED and related["uid"] in self.objects:
@@ -195,8 +195,8 @@ class _Graph:
                     item.sop_uid,
                     "ambiguous-link",
                     "warning",
-                    f"{NAMES[item.kind]} {item.path} names no {NAMES[kind]} and {len(found)} share its "
-                    f"{how}; say which one in overrides.yaml (links)",
+                    f"{NAMES[item.kind]} {item.path} names no {NAMES[kind]} and {len(found)} share "
+                    f"its {how}; say which one in overrides.yaml (links)",
                 )
                 return
             for target in found:
@@ -205,7 +205,8 @@ class _Graph:
                 item.sop_uid,
                 "fallback-link",
                 "warning",
-                f"{NAMES[item.kind]} {item.path} was linked to its {NAMES[kind]} by the same {how} only",
+                f"{NAMES[item.kind]} {item.path} was linked to its {NAMES[kind]} by the same {how} "
+                "only",
             )
             return
 
@@ -297,9 +298,7 @@ class _Graph:
         objects = tuple(_entry(self.objects[u]) for u in uids if u in self.objects)
         series = [self.series[u] for u in uids if u in self.series]
         inside = set(uids)
-        links = tuple(
-            link for u in uids for link in self.links.get(u, ()) if link.target in inside
-        )
+        links = tuple(link for u in uids for link in self.links.get(u, ()) if link.target in inside)
         flags = [flag for u in uids for flag in self.flags.get(u, ())]
         flags += [flag for u in uids for flag in _own_flags(self._node(u), u)]
         patient_id, mismatch = _patient_of([self._node(u) for u in uids])
@@ -331,11 +330,13 @@ class _Graph:
         best = min(series, key=lambda s: (s.modality != "CT", -s.n_files, s.key))
         if len(series) == 1:
             return best.key, None
-        others = ", ".join(f"{s.description or s.modality} ({s.n_files})" for s in series if s != best)
+        others = ", ".join(
+            f"{s.description or s.modality} ({s.n_files})" for s in series if s != best
+        )
         message = (
             f"no structure set names its images; the series with the most slices "
-            f"({best.description or best.modality}, {best.n_files} files) was taken as planning image, "
-            f"not {others}; choose another one in overrides.yaml (planning_image)"
+            f"({best.description or best.modality}, {best.n_files} files) was taken as planning "
+            f"image, not {others}; choose another one in overrides.yaml (planning_image)"
         )
         return best.key, Flag("planning-image-by-size", "warning", message, (best.key,))
 

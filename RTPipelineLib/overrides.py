@@ -1,7 +1,8 @@
 """What a person decided: read from `overrides.yaml` of a course and from a file outside the output.
 
 A course's own file holds the keys below. A file given with `--overrides` holds the same under
-`courses: {"<patient_id>/<course_id>": {...}}`, and wins; being outside, it survives the output folder.
+`courses: {"<patient_id>/<course_id>": {...}}`, and wins; being outside, it survives the output
+folder.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 
+from .course import Course
 from .errors import ConfigError
-from .linking import Corrections
 
 OVERRIDES_FILE = "overrides.yaml"
 
@@ -54,10 +55,6 @@ class Overrides:
             {**self.names, **other.names},
         )
 
-    def corrections(self) -> Corrections:
-        """The part that linking needs."""
-        return Corrections(self.links, frozenset({self.planning_image} - {""}))
-
 
 def read_course_overrides(folder: Path) -> Overrides:
     """Decisions in the `overrides.yaml` of a course folder; empty when there is none."""
@@ -73,6 +70,19 @@ def read_overrides_file(path: Path) -> dict[str, Overrides]:
     if not isinstance(courses, dict):
         raise ConfigError(f"{path}: courses must map '<patient_id>/<course_id>' to decisions")
     return {str(key): parse_overrides(value, f"{path}: {key}") for key, value in courses.items()}
+
+
+def outside_decisions(outside: Mapping[str, Overrides], course: Course) -> Overrides:
+    """The decisions about a course in a file outside the output folder."""
+    return outside.get(f"{course.patient_id}/{course.course_id}", Overrides())
+
+
+def decisions_for(folder: Path, course: Course, outside: Path | None) -> Overrides:
+    """A person's decisions about a course: its own file, with a file outside the output on top."""
+    decisions = read_course_overrides(folder)
+    if outside is not None:
+        decisions = decisions.merged_with(outside_decisions(read_overrides_file(outside), course))
+    return decisions
 
 
 def parse_overrides(data: object, where: str) -> Overrides:
@@ -105,7 +115,9 @@ def _levels(levels: object, where: str) -> list[Mapping[str, object]]:
         _check_keys(level, {"name", "roi", "dose_gy", "fractions"}, f"{where}: prescription")
         dose = level.get("dose_gy")
         if isinstance(dose, bool) or not isinstance(dose, int | float) or not dose > 0:
-            raise ConfigError(f"{where}: prescription: dose_gy must be a dose in Gy, found {dose!r}")
+            raise ConfigError(
+                f"{where}: prescription: dose_gy must be a dose in Gy, found {dose!r}"
+            )
     return levels
 
 

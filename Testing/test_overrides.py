@@ -44,7 +44,7 @@ def test_all_keys(tmp_path):
     decisions = read_course_overrides(tmp_path)
     assert decisions.links == {"1.2.4": ("1.2.5",), "1.2.6": ("1.2.7",)}
     assert decisions.prescription[0]["dose_gy"] == 70
-    assert decisions.corrections().planning_images == {"1.2.3"}
+    assert decisions.planning_image == "1.2.3"
 
 
 def test_a_file_outside_wins_over_the_course(tmp_path):

@@ -9,7 +9,9 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own arguments."""
     parser.add_argument("--rtstruct", metavar="F", type=Path, required=True)
-    parser.add_argument("--rtdose", metavar="F", type=Path, nargs="+", action="extend", required=True)
+    parser.add_argument(
+        "--rtdose", metavar="F", type=Path, nargs="+", action="extend", required=True
+    )
     parser.add_argument("--rtplan", metavar="F", type=Path, nargs="+", action="extend", default=[])
     parser.add_argument("--config", metavar="F", type=Path, help="configuration (YAML)")
     parser.add_argument(

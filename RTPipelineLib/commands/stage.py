@@ -16,7 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own arguments."""
     parser.add_argument("name", metavar="NAME", help="load, dose, dvh or report")
     parser.add_argument("course_dir", metavar="COURSE_DIR", type=Path)
-    parser.add_argument("--config", metavar="F", type=Path, help="default: OUT/config.yaml, if there")
+    parser.add_argument(
+        "--config", metavar="F", type=Path, help="default: OUT/config.yaml, if there"
+    )
     parser.add_argument("--overrides", metavar="F", type=Path, help="decisions kept outside OUT")
     parser.add_argument("--progress", choices=["json", "none"], default="none")
     # An engine passes its process number, so that the stage ends when the engine does.
@@ -27,9 +29,9 @@ def main(arguments: argparse.Namespace) -> int:
     """Run the stage; its result is in its record, the exit status says whether it failed."""
     from ..config import load_config
     from ..course import read_course
+    from ..overrides import decisions_for
     from ..platform import exit_with_parent
     from ..run.execute import execute
-    from ..run.pipeline import overrides_of
     from ..stages import check_names
 
     if arguments.parent is not None:
@@ -39,7 +41,7 @@ def main(arguments: argparse.Namespace) -> int:
     course = read_course(folder)
     used = folder.parent.parent / "config.yaml"
     config = load_config(arguments.config or (used if used.exists() else None))
-    overrides = overrides_of(folder, course, arguments.overrides)
+    overrides = decisions_for(folder, course, arguments.overrides)
     record = execute(
         arguments.name,
         folder,
@@ -47,7 +49,9 @@ def main(arguments: argparse.Namespace) -> int:
         overrides,
         _print_json(arguments.name) if arguments.progress == "json" else lambda *_: None,
     )
-    log.info("%s: %s%s", record.stage, record.status, f" ({record.reason})" if record.reason else "")
+    log.info(
+        "%s: %s%s", record.stage, record.status, f" ({record.reason})" if record.reason else ""
+    )
     return SOME_FAILED if record.is_failure else ALL_DONE
 
 

@@ -36,7 +36,9 @@ def main(arguments: argparse.Namespace) -> int:
             continue
         records = {name: valid_record(folder, name) for name in STAGES}
         states = [f"{name} {record.status if record else '-'}" for name, record in records.items()]
-        print(f"  {course.patient_id or '(no PatientID)'} / {course.course_id}: {', '.join(states)}")
+        print(
+            f"  {course.patient_id or '(no PatientID)'} / {course.course_id}: {', '.join(states)}"
+        )
         for name, record in records.items():
             if record is not None and record.reason:
                 print(f"      {name} {record.status}: {record.reason}")

@@ -14,7 +14,13 @@ from ..course import Course, course_folders, read_course
 from ..dicom.index import Index
 from ..errors import DataError
 from ..report.codebook import codebook_for
-from ..report.tables import FAILURE_COLUMNS, concat_parquet, write_table, write_workbook
+from ..report.tables import (
+    FAILURE_COLUMNS,
+    concat_parquet,
+    rows_frame,
+    write_table,
+    write_workbook,
+)
 from ..stages import DONE, PARTIAL, STAGES
 from ..stages.facts import course_row
 from .ledger import Record, read_record
@@ -63,8 +69,6 @@ def aggregate(out: Path, config: Config) -> Summary:
 
     A course or table that cannot be read is a row of `failures`, never an absence.
     """
-    import pandas
-
     failures = _index_failures(out / "index.sqlite")
     rows: list[dict] = []
     files: dict[str, list[tuple[Course, Path]]] = {name: [] for name in COURSE_TABLES}
@@ -87,11 +91,11 @@ def aggregate(out: Path, config: Config) -> Summary:
             record = records.get(stage)
             if record is not None and record.status in (DONE, PARTIAL) and name in record.outputs:
                 files[table].append((course, folder / name))
-    tables: dict[str, pandas.DataFrame] = {"courses": pandas.DataFrame(rows)}
+    tables: dict[str, pandas.DataFrame] = {"courses": rows_frame(rows, "courses")}
     for table, sources in files.items():
         tables[table] = _joined(table, sources, failures)
     failures.sort(key=lambda row: tuple(str(row[name]) for name in FAILURE_COLUMNS))
-    tables["failures"] = pandas.DataFrame(failures, columns=list(FAILURE_COLUMNS), dtype=str)
+    tables["failures"] = rows_frame(failures, "failures")
     results = out / "results"
     _write(tables, results, config)
     return Summary(len(rows), statuses, tuple(failures), tuple(waiting), results)
@@ -111,8 +115,8 @@ def _index_failures(database: Path) -> list[dict[str, str]]:
         for uid, paths, identical in index.duplicates():
             if not identical:
                 message = (
-                    f"{len(paths)} files have the same SOP Instance UID {uid} but different content "
-                    f"({', '.join(paths)}); none of them was used, keep the right one"
+                    f"{len(paths)} files have the same SOP Instance UID {uid} but different "
+                    f"content ({', '.join(paths)}); none of them was used, keep the right one"
                 )
                 failures.append(_failure("", "", "index", "duplicate", message, paths[0]))
     return failures

@@ -51,7 +51,10 @@ def execute(
     """
     stage = get_stage(name)
     course = read_course(folder)
-    started, clock = datetime.now().astimezone().isoformat(timespec="milliseconds"), time.perf_counter()
+    started, clock = (
+        datetime.now().astimezone().isoformat(timespec="milliseconds"),
+        time.perf_counter(),
+    )
     before = valid_record(folder, name)
     inputs = file_states(stage.inputs(course), before.inputs if before else ())
     mark = fingerprint(stage, course, folder, config, overrides, inputs)
@@ -107,7 +110,9 @@ def _run(
         path = getattr(error, "path", None) or ""
         return Outcome(FAILED, str(error), (Problem(stage.name, "error", str(error), path),))
     except MemoryError:
-        message = "the memory did not suffice; use fewer jobs (--jobs) or a machine with more memory"
+        message = (
+            "the memory did not suffice; use fewer jobs (--jobs) or a machine with more memory"
+        )
         return Outcome(FAILED, message, (Problem(stage.name, "error", message),))
     except Exception as error:
         log.error("%s", traceback.format_exc())

@@ -102,7 +102,14 @@ class LocalEngine:
 
     def _spawn(self, folder: Path, name: str) -> Record:
         before = valid_record(folder, name)
-        arguments = [sys.executable, "-m", __package__.partition(".")[0], "stage", name, str(folder)]
+        arguments = [
+            sys.executable,
+            "-m",
+            __package__.partition(".")[0],
+            "stage",
+            name,
+            str(folder),
+        ]
         arguments += ["--config", str(self.config_path), "--progress", "json"]
         arguments += ["--parent", str(os.getpid())]
         if self.overrides_path is not None:
@@ -115,16 +122,24 @@ class LocalEngine:
             )
             with self._lock:
                 self._children.add(child)
+            timer = threading.Timer(self.config.run.timeout_s, kill_tree, [child.pid])
+            timer.start()
             try:
                 self._follow(child, folder, name)
                 status = child.wait()
             finally:
+                timed_out = not timer.is_alive()
+                timer.cancel()
                 child.stdout.close()
                 with self._lock:
                     self._children.discard(child)
         record = valid_record(folder, name)
         if record is None or (before is not None and record.started == before.started):
-            return self._died(folder, name, status)
+            limit = self.config.run.timeout_s
+            how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+            if timed_out:
+                how = f"was ended after {limit:g} s (run.timeout_s)"
+            return self._died(folder, name, how)
         return record
 
     def _follow(self, child: subprocess.Popen[bytes], folder: Path, name: str) -> None:
@@ -137,13 +152,10 @@ class LocalEngine:
             if event.get("event") == "progress":
                 self.report(folder.name, name, event["done"], event["total"], event["message"])
 
-    def _died(self, folder: Path, name: str, status: int) -> Record:
+    def _died(self, folder: Path, name: str, how: str) -> Record:
         """The record of a stage whose process ended without writing one."""
-        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
         message = f"the process of stage {name} {how}; see {folder.name}/logs/{name}.log"
-        record = Record(
-            name, FAILED, message, "", problems=(Problem(name, "error", message),)
-        )
+        record = Record(name, FAILED, message, "", problems=(Problem(name, "error", message),))
         if not self._stop.is_set():
             write_record(folder, record)
         return record

@@ -103,7 +103,8 @@ def _plan(path: Path) -> PlanFacts:
 def _source(
     path: Path, plans: Sequence[PlanFacts], rois: Sequence[Contours], config: Config
 ) -> DoseSource:
-    """One dose with the plan that it refers to; a single plan is taken for a dose that names none."""
+    """One dose with the plan that it refers to; a single plan is taken for a dose that names
+    none."""
     dose: Dose = read_dose(path)
     own = [plan for plan in plans if plan.uid in dose.plan_uids]
     if not own and not dose.plan_uids and len(plans) == 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -16,7 +16,13 @@ from ..course import Course, course_folders, read_course
 from ..dicom.index import Index
 from ..errors import OutputError, UsageError
 from ..linking import Corrections, Inputs, link_courses
-from ..overrides import Overrides, read_course_overrides, read_overrides_file
+from ..overrides import (
+    Overrides,
+    decisions_for,
+    outside_decisions,
+    read_course_overrides,
+    read_overrides_file,
+)
 from ..platform import FolderLock, available_cores, write_json, write_text
 from ..stages import STAGES, check_names, get_stage
 from .aggregate import aggregate
@@ -29,6 +35,23 @@ log = logging.getLogger(__name__)
 
 RUN_SCHEMA = 1
 ALL_DONE, SOME_FAILED = 0, 3
+NOT_USED_YET = (
+    "accumulate",
+    "dose.eqd2",
+    "dose.registration",
+    "structures.names",
+    "structures.derived",
+    "structures.voxelise",
+    "segmentation",
+    "dvh.goals",
+    "dvh.uncertainty",
+    "dvh.crosscheck",
+    "radiomics",
+    "quality",
+    "run.memory_gb",
+    "output.rtstruct",
+    "output.seg",
+)
 
 
 class Reporter(Protocol):
@@ -71,6 +94,8 @@ def run_pipeline(request: RunRequest, reporter: Reporter) -> int:
     config = load_config(request.config_path)
     outside = read_overrides_file(request.overrides_path) if request.overrides_path else {}
     stages = tuple(name for name in STAGES if not request.stages or name in request.stages)
+    for key in keys_without_effect(config):
+        log.warning("the configuration sets %s, which this version does not use yet", key)
     if request.dry_run:
         return _dry_run(request, config, outside, stages)
     out = make_output_folder(request.out)
@@ -104,6 +129,13 @@ def run_pipeline(request: RunRequest, reporter: Reporter) -> int:
     return SOME_FAILED if summary.has_failures else ALL_DONE
 
 
+def keys_without_effect(config: Config) -> list[str]:
+    """Keys that differ from their default and that no stage reads yet: nobody shall believe that
+    they had an effect."""
+    default = Config()
+    return [key for key in NOT_USED_YET if config.section_hash(key) != default.section_hash(key)]
+
+
 def check_dicom_folder(folder: Path) -> None:
     """Raise `UsageError` when the folder is none or cannot be read."""
     if not folder.exists():
@@ -125,14 +157,6 @@ def make_output_folder(out: Path) -> Path:
             f"{out} cannot be written ({reason}); choose another output folder or free it"
         ) from error
     return out.resolve()
-
-
-def overrides_of(folder: Path, course: Course, outside: Path | None) -> Overrides:
-    """A person's decisions about a course: its own file, with a file outside the output on top."""
-    decisions = read_course_overrides(folder)
-    if outside is not None:
-        decisions = decisions.merged_with(_of_course(read_overrides_file(outside), course))
-    return decisions
 
 
 def link_summary(index: Index, dicom_dir: Path) -> str:
@@ -179,8 +203,8 @@ def _find_courses(
         damaged = any(item.damaged for item in index.unreadable())
         if not inputs.objects and not inputs.series and not damaged:
             raise UsageError(
-                f"no DICOM images or RT objects in {request.dicom_dir} ({report.files} files looked "
-                "at); give the folder that holds the export"
+                f"no DICOM images or RT objects in {request.dicom_dir} ({report.files} files "
+                "looked at); give the folder that holds the export"
             )
         courses = link_courses(
             inputs,
@@ -203,12 +227,12 @@ def _inputs(index: Index) -> Inputs:
 def _corrections(out: Path, outside: dict[str, Overrides]) -> Corrections:
     """All link decisions of all courses; UIDs are unique, so they need no course."""
     decisions = [read_course_overrides(folder) for folder in course_folders(out)]
-    merged = Overrides()
+    links: dict[str, tuple[str, ...]] = {}
     planning: set[str] = set()
     for item in [*decisions, *outside.values()]:
-        merged = merged.merged_with(item)
+        links |= item.links
         planning |= {item.planning_image} - {""}
-    return replace(merged.corrections(), planning_images=frozenset(planning))
+    return Corrections(links, frozenset(planning))
 
 
 def _chosen(placements: Sequence[Placement], patients: Sequence[str]) -> list[Placement]:
@@ -223,7 +247,9 @@ def _chosen(placements: Sequence[Placement], patients: Sequence[str]) -> list[Pl
 
 def _some(names: Sequence[str] | dict, limit: int = 10) -> str:
     shown = sorted(repr(name) for name in names)
-    return ", ".join(shown[:limit]) + (f" and {len(shown) - limit} more" if len(shown) > limit else "")
+    return ", ".join(shown[:limit]) + (
+        f" and {len(shown) - limit} more" if len(shown) > limit else ""
+    )
 
 
 def _jobs(
@@ -235,14 +261,10 @@ def _jobs(
     jobs = []
     for placement in placements:
         decisions = read_course_overrides(placement.folder).merged_with(
-            _of_course(outside, placement.course)
+            outside_decisions(outside, placement.course)
         )
         jobs.append(Job(placement.folder, decisions, stages))
     return jobs
-
-
-def _of_course(outside: dict[str, Overrides], course: Course) -> Overrides:
-    return outside.get(f"{course.patient_id}/{course.course_id}", Overrides())
 
 
 def _dry_run(
@@ -260,7 +282,7 @@ def _dry_run(
         due = []
         for name in stages:
             known = folder.is_dir() and not request.force and not due
-            decisions = overrides_of(folder, course, request.overrides_path) if known else None
+            decisions = decisions_for(folder, course, request.overrides_path) if known else None
             if decisions is None or not is_current(
                 get_stage(name), course, folder, config, decisions
             ):

@@ -64,10 +64,10 @@ class Task:
 class Stage:
     """A stage's declaration.
 
-    `folder` is the sub-folder of the course that it fills, `needs` the stages that must have given a
-    result, `uses` those whose facts it reads where they are there, `sections` the parts of the configuration and `decisions` those of the overrides that change its
-    result, `version` goes up when its output changes for the same input, `inputs` gives the DICOM
-    files that it reads.
+    `folder` is the sub-folder of the course that it fills, `needs` the stages that must have given
+    a result, `uses` those whose facts it reads where they are there, `sections` the parts of the
+    configuration and `decisions` those of the overrides that change its result, `version` goes up
+    when its output changes for the same input, `inputs` gives the DICOM files that it reads.
     """
 
     name: str

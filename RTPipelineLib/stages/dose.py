@@ -159,7 +159,9 @@ def _content(path: Path) -> str:
 
 
 def _deliveries(course: Course) -> list[BeamDelivery]:
-    return [d for record in course.of_kind("record") for d in deliveries_from_summary(record.summary)]
+    return [
+        d for record in course.of_kind("record") for d in deliveries_from_summary(record.summary)
+    ]
 
 
 def _sources(course: Course, decision: DoseDecision) -> list[Source]:

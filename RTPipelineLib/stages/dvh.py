@@ -1,7 +1,7 @@
 """Stage `dvh`: every structure under every dose of the course, a row each.
 
-`dvh/metrics.parquet` and `dvh/curves.parquet`. A structure that cannot be computed has its row too, with
-empty metrics and the reason in `flags`.
+`dvh/metrics.parquet` and `dvh/curves.parquet`. A structure that cannot be computed has its row too,
+with empty metrics and the reason in `flags`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,13 @@ from ..dicom.dose import read_dose
 from ..dicom.structures import read_structure_set
 from ..dose.prescription import level_for
 from ..dvh.engine import DvhOptions, compute_dvh
-from ..dvh.metrics import IsodoseVolumes, MetricSettings, isodose_volumes, metric_columns, metric_row
+from ..dvh.metrics import (
+    IsodoseVolumes,
+    MetricSettings,
+    isodose_volumes,
+    metric_columns,
+    metric_row,
+)
 from ..errors import DataError
 from ..model import CLOSED_TYPES, DVH, Contours, Dose, ImagePlanes, Prescription
 from ..platform import write_json
@@ -37,16 +43,12 @@ METRICS_FILE = "dvh/metrics.parquet"
 CURVES_FILE = "dvh/curves.parquet"
 STRUCTURES_FILE = "dvh/structures.json"
 CURVE_STEP_GY = 0.01
-# Columns of text; all others are numbers, empty ones too.
-_TEXTS = frozenset(
-    "patient_id course_id source roi_name roi_standard_name rx_level rx_source dose_source flags "
-    "dose_uids structure_set_uid plan_uids".split()
-)
 
 
 @dataclass(frozen=True)
 class DoseSource:
-    """One dose as it stands in the tables: its name, its grid and the prescription that goes with it."""
+    """One dose as it stands in the tables: its name, its grid and the prescription that goes with
+    it."""
 
     name: str
     dose: Dose
@@ -57,7 +59,8 @@ class DoseSource:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """One structure under one dose: its row, its DVH (None when there is none) and what went wrong."""
+    """One structure under one dose: its row, its DVH (None when there is none) and what went
+    wrong."""
 
     roi: Contours
     row: dict[str, object]
@@ -114,12 +117,10 @@ def _appearance(roi: Contours) -> dict[str, object]:
     }
 
 
-# -- structures under one dose ----------------------------------------------------------------------
+# -- structures under one dose --------------------------------------------------------------------
 
 
-def evaluate(
-    structures: Iterable[Contours], source: DoseSource, config: Config
-) -> list[Evaluated]:
+def evaluate(structures: Iterable[Contours], source: DoseSource, config: Config) -> list[Evaluated]:
     """Row and DVH of every structure under one dose; none can stop the others."""
     options = DvhOptions(
         end_caps=config.structures.end_caps,
@@ -132,7 +133,8 @@ def evaluate(
 
 
 class _Isodoses:
-    """Isodose volumes of one dose for the indices of its targets, calculated when first asked for."""
+    """Isodose volumes of one dose for the indices of its targets, calculated when first asked
+    for."""
 
     def __init__(self, structures: Sequence[Contours], source: DoseSource) -> None:
         self.source = source
@@ -186,9 +188,7 @@ def _evaluate(
     metrics: dict[str, float | None] = dict.fromkeys(metric_columns(_settings(roi, config)))
     try:
         dvh = compute_dvh(roi, source.dose, options)
-        metrics = metric_row(
-            dvh, _settings(roi, config), rx_gy=rx_gy, isodoses=isodoses.of(roi)
-        )
+        metrics = metric_row(dvh, _settings(roi, config), rx_gy=rx_gy, isodoses=isodoses.of(roi))
     except DataError as error:
         flags.append("no-dvh")
         problem = Problem(roi.name, "error", f"{roi.name}: {error}")
@@ -222,13 +222,11 @@ def _settings(roi: Contours, config: Config) -> MetricSettings:
 
 def metrics_frame(results: Sequence[Evaluated], ids: dict[str, str]) -> pandas.DataFrame:
     """All rows, in the column order of the contract."""
-    import pandas
+    from ..report.tables import rows_frame
 
-    from ..report.tables import arranged
-
-    rows = pandas.DataFrame([{**ids, **result.row} for result in results])
-    numbers = [name for name in rows if rows[name].dtype == object and name not in _TEXTS]
-    return arranged(rows.astype(dict.fromkeys(numbers, float)), "dvh_metrics")
+    frame = rows_frame([{**ids, **result.row} for result in results], "dvh_metrics")
+    unknown = [name for name in frame if frame[name].isna().all()]  # numbers that no row has
+    return frame.astype(dict.fromkeys(unknown, float))
 
 
 def curves_frame(results: Sequence[Evaluated], ids: dict[str, str]) -> pandas.DataFrame:
@@ -249,7 +247,7 @@ def curves_frame(results: Sequence[Evaluated], ids: dict[str, str]) -> pandas.Da
     return pandas.concat(frames, ignore_index=True)
 
 
-# -- facts of the course ----------------------------------------------------------------------------
+# -- facts of the course --------------------------------------------------------------------------
 
 
 def _load_source(task: Task, entry: dict) -> DoseSource:

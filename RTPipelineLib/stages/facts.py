@@ -19,7 +19,9 @@ def read_facts(folder: Path, name: str) -> dict:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read ({error}); run with --force to make it anew") from error
+        raise DataError(
+            f"{path} cannot be read ({error}); run with --force to make it anew"
+        ) from error
 
 
 def prescription_from(facts: Mapping[str, object]) -> Prescription:

@@ -65,7 +65,9 @@ def test_courses_that_became_one_keep_the_larger_folder(tmp_path):
     assert [path.name for path in merged.superseded] == ["2024-03_ProstateA_2"]
 
 
-@pytest.mark.parametrize("patient", ["../../x", "a" * 300, "CON", "results", "a/b\\c:d*?", " .", "ß"])
+@pytest.mark.parametrize(
+    "patient", ["../../x", "a" * 300, "CON", "results", "a/b\\c:d*?", " .", "ß"]
+)
 def test_no_patient_id_leaves_the_output_folder(tmp_path, patient):
     out = tmp_path / "out"
     placement = place([course(plan("1"), patient=patient)], out)[0]
@@ -98,5 +100,5 @@ def test_another_schema_is_refused_with_the_way_out(tmp_path):
     write_course(placement)
     path = placement.folder / COURSE_FILE
     path.write_text(path.read_text().replace('"schema": 1', '"schema": 99'))
-    with pytest.raises(DataError, match="schema 99.*reads 1"):
+    with pytest.raises(DataError, match=r"schema 99.*reads 1"):
         read_course(placement.folder)

@@ -21,8 +21,7 @@ from RTPipelineLib.phantoms.manifest import ExpectedPatient
 from RTPipelineLib.run.ledger import read_record
 
 LIBRARY = Path(__file__).resolve().parents[2]
-# The lung dose stops inside the body and DEMO-PELVIS waits for a decision; both have all rows.
-SMALL = ["DEMO-BROKEN", "DEMO-HEADNECK"]
+SMALL = ["DEMO-BROKEN"]
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def tables(out: Path) -> dict[str, pd.DataFrame]:
     return {p.stem: pd.read_parquet(p) for p in sorted((out / "results").glob("*.parquet"))}
 
 
-# -- what comes out ---------------------------------------------------------------------------------
+# -- what comes out -------------------------------------------------------------------------------
 
 
 def test_the_only_failure_is_the_planted_one(cohort):
@@ -131,10 +130,10 @@ def test_two_phases_without_evidence_wait_for_a_decision(cohort):
     row = courses[courses.patient_id == "DEMO-PELVIS"].iloc[0]
     assert row.dose_decision == "needs-decision"
     rows = cohort.metrics("DEMO-PELVIS")
-    assert set(rows.dose_source) == {"plan:Pelvis_Base", "plan:Prostate_Boost"}
+    assert set(rows.dose_source) == {"plan:Prostate_Base", "plan:Prostate_Boost"}
     target = rows[rows.roi_name == "PTV_25"].set_index("dose_source")
     assert target.loc["plan:Prostate_Boost", "Dmean_Gy"] == pytest.approx(25, rel=0.03)
-    assert target.loc["plan:Pelvis_Base", "Dmean_Gy"] == pytest.approx(45, rel=0.03)
+    assert target.loc["plan:Prostate_Base", "Dmean_Gy"] == pytest.approx(45, rel=0.03)
 
 
 def test_three_levels_of_one_plan(cohort):
@@ -171,7 +170,8 @@ def test_doses_of_all_positions_lie_on_their_targets(cohort):
 
 
 def test_no_name_or_birth_date_in_any_output(cohort):
-    """The generator's names look like Demo^Pelvis; DICOM that we write copies the patient module."""
+    """The generator's names look like Demo^Pelvis; DICOM that we write copies the patient
+    module."""
     for path in cohort.out.rglob("*"):
         assert "^" not in path.name
         if path.is_file() and path.suffix != ".dcm":
@@ -181,11 +181,10 @@ def test_no_name_or_birth_date_in_any_output(cohort):
 
 def test_the_columns_begin_and_end_as_agreed(cohort):
     columns = list(pd.read_parquet(cohort.out / "results" / "dvh_metrics.parquet").columns)
-    assert columns[:16] == (
-        "patient_id course_id source roi_number roi_name roi_standard_name volume_cc "
-        "dose_coverage_percent rx_gy rx_level rx_source dose_source Dmean_Gy Dmin_Gy Dmax_Gy "
-        "D99%_Gy"
-    ).split()
+    first = """patient_id course_id source roi_number roi_name roi_standard_name volume_cc
+    dose_coverage_percent rx_gy rx_level rx_source dose_source Dmean_Gy Dmin_Gy Dmax_Gy D99%_Gy
+    D98%_Gy D95%_Gy D50%_Gy D5%_Gy D2%_Gy D1%_Gy D0.03cc_Gy D0.1cc_Gy D1cc_Gy D2cc_Gy"""
+    assert columns[:26] == first.split()
     assert columns[-4:] == ["flags", "dose_uids", "structure_set_uid", "plan_uids"]
 
 
@@ -200,7 +199,7 @@ def test_workbook_and_codebook_cover_every_table(cohort):
         assert book[book.table == name].definition.notna().all()
 
 
-# -- running again ----------------------------------------------------------------------------------
+# -- running again --------------------------------------------------------------------------------
 
 
 def run_again(cohort: Cohort, *options: str) -> tuple[set[str], int]:
@@ -245,13 +244,13 @@ def test_a_decision_of_a_person_is_read_back(cohort):
     folder = next(cohort.out.glob("DEMO-PELVIS/*"))
     decisions = folder / "overrides.yaml"
     template = decisions.read_text()
-    decisions.write_text("dose: {plans: {Pelvis_Base: 1, Prostate_Boost: 1}}\n")
+    decisions.write_text("dose: {plans: {Prostate_Base: 1, Prostate_Boost: 1}}\n")
     ran, _ = run_again(cohort)
     assert {name.split("/")[-1] for name in ran} == {"dose", "dvh", "report"}
     rows = cohort.metrics("DEMO-PELVIS")
     total = rows[rows.dose_source.str.startswith("sum:")].set_index("roi_name")
     assert total.loc["PTV_25", "Dmean_Gy"] == pytest.approx(70, rel=0.03)
-    assert {"plan:Pelvis_Base", "plan:Prostate_Boost"} < set(rows.dose_source)
+    assert {"plan:Prostate_Base", "plan:Prostate_Boost"} < set(rows.dose_source)
     decisions.write_text(template)
     run_again(cohort)
 
@@ -273,7 +272,7 @@ def test_one_damaged_course_costs_that_course_only(cohort, tmp_path):
         plan.write_bytes(content)
 
 
-# -- hard kills -------------------------------------------------------------------------------------
+# -- hard kills -----------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -284,7 +283,7 @@ def undisturbed(tmp_path_factory) -> tuple[Path, dict[str, pd.DataFrame]]:
     return folder / "dicom", tables(folder / "out")
 
 
-@pytest.mark.parametrize("seconds", [0.4, 1.0, 2.0, 3.5, 5.0, 7.0])
+@pytest.mark.parametrize("seconds", [0.4, 1.5, 3.0, 5.0])
 def test_kill_9_at_any_moment_and_the_same_command_again(undisturbed, tmp_path, seconds):
     dicom, expected = undisturbed
     out = tmp_path / "out"
