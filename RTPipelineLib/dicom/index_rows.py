@@ -10,9 +10,12 @@ import unicodedata
 import warnings
 from collections.abc import Sequence
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from .scan import Header, Refusal, content_digest, scan_header
+from .scan import Refusal, content_digest, scan_header
+from .scan_fields import Header
+from .scan_layout import Layouts
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -27,7 +30,7 @@ IMAGE = "image"
 # that reads images alone then starts without pydicom, in a fifth of the time.
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 _IMAGE_CLASSES = frozenset(
-    _STORAGE + number for number in "2 2.1 2.2 4 4.1 4.4 128 128.1 130".split()
+    _STORAGE + number for number in ("2", "2.1", "2.2", "4", "4.1", "4.4", "128", "128.1", "130")
 )
 _IMAGE_MODALITIES = frozenset({"CT", "MR", "PT"})
 SYNTHETIC = "missing-uid:"  # keys of objects that came without their UID begin so
@@ -72,14 +75,15 @@ def read_files(root: str, entries: Sequence[Entry]) -> list[FileRow]:
     """Reads the headers of these files below `root`; never raises for what a file is."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's: a flag or a reason says what matters
-        return [_read_file(root, entry) for entry in entries]
+        layouts = Layouts()
+        return [_read_file(root, entry, layouts) for entry in entries]
 
 
-def _read_file(root: str, entry: Entry) -> FileRow:
+def _read_file(root: str, entry: Entry, layouts: Layouts) -> FileRow:
     name, size, _ = entry
     path = os.path.join(root, name)  # noqa: PTH118 - pathlib costs as much as the scan's file access
     try:
-        header = scan_header(path)
+        header = scan_header(path, layouts)
         if isinstance(header, Refusal):
             return FileRow(entry, header.reason, header.damaged, None)
         content = object_row(path, name, header)
@@ -184,7 +188,7 @@ def _summary(path: str, header: Header, sop_class_uid: str) -> dict[str, object]
 
     from .headers import summarise
 
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         source = file
         if header.contours is not None:  # tens of MB of which the summary needs nothing
             begin, end = header.contours

@@ -9,13 +9,17 @@ cheaply that a file is cut off.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import struct
 import warnings
 from collections.abc import Callable, MutableSequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO
+
+from .scan_fields import FIELDS, Header, decode
+from .scan_layout import Layouts, Span
 
 if TYPE_CHECKING:
     from pydicom import FileDataset
@@ -38,81 +42,20 @@ _IMPLICIT = struct.Struct("<II").unpack_from
 _LENGTH = struct.Struct("<I").unpack_from
 
 _PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
+_TRANSFER_SYNTAX = 0x00020010
 _CONTOURS = 0x30060039  # ROI Contour Sequence, nearly all of an RTSTRUCT's bytes
-_CHARACTER_SET = 0x00080005
 _ITEM = 0xFFFEE000
 _ITEM_STORED, _ITEM_END_STORED, _SEQUENCE_END_STORED = 0xE000FFFE, 0xE00DFFFE, 0xE0DDFFFE
 _END_OF_SEQUENCE = struct.pack("<II", _SEQUENCE_END_STORED, 0)
 
-# Text whose characters follow (0008,0005); every other field is ASCII by its VR.
-_TEXT = {0x0008103E: "series_description", 0x00100010: "patient_name", 0x00100020: "patient_id"}
-_PLAIN = {
-    0x00020002: "meta_class_uid",
-    0x00020003: "meta_sop_uid",
-    0x00020010: "transfer_syntax",
-    0x00080008: "image_type",
-    0x00080016: "sop_class_uid",
-    0x00080018: "sop_uid",
-    0x00080020: "study_date",
-    0x00080021: "series_date",
-    0x00080031: "series_time",
-    0x00080060: "modality",
-    0x0020000D: "study_uid",
-    0x0020000E: "series_uid",
-    0x00200011: "series_number",
-    0x00200013: "instance_number",
-    0x00200032: "position",
-    0x00200037: "orientation",
-    0x00200052: "frame_uid",
-    0x00280008: "frames",
-    0x00280030: "pixel_spacing",
-}
-_NUMBERS = {0x00280010: "rows", 0x00280011: "columns"}
-_FIELDS = frozenset({*_TEXT, *_PLAIN, *_NUMBERS, _CHARACTER_SET})
 # Where the walk stops to look: also at delimiters, which have no business at the top level.
 _WANTED = {
     (tag & 0xFFFF) << 16 | tag >> 16: tag
-    for tag in (*_FIELDS, *_PIXEL_TAGS, _CONTOURS, _ITEM, _ITEM + 0x0D, _ITEM + 0xDD)
+    for tag in (*FIELDS, *_PIXEL_TAGS, _CONTOURS, _ITEM, _ITEM + 0x0D, _ITEM + 0xDD)
 }
 
 # An extension by which people recognise DICOM: such a file that is none is an error, not a find.
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".dic", ".ima"})
-
-
-class Header(NamedTuple):
-    """What the index needs of one file; text without padding, "" or 0 when missing or empty.
-
-    Values of several parts keep DICOM's backslashes (`position` is `-1\\2.5\\3`). `patient_name`
-    is here to recognise it in other texts and is never stored. `contours` is where the ROI Contour
-    Sequence begins and ends in the file.
-    """
-
-    sop_class_uid: str = ""
-    sop_uid: str = ""
-    meta_class_uid: str = ""
-    meta_sop_uid: str = ""
-    transfer_syntax: str = ""
-    modality: str = ""
-    patient_id: str = ""
-    patient_name: str = ""
-    study_uid: str = ""
-    series_uid: str = ""
-    frame_uid: str = ""
-    study_date: str = ""
-    series_date: str = ""
-    series_time: str = ""
-    series_number: str = ""
-    series_description: str = ""
-    image_type: str = ""
-    instance_number: str = ""
-    position: str = ""
-    orientation: str = ""
-    pixel_spacing: str = ""
-    frames: str = ""
-    rows: int = 0
-    columns: int = 0
-    has_pixels: bool = False
-    contours: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,23 +66,38 @@ class Refusal:
     damaged: bool
 
 
-class _Odd(Exception):
+class _OddError(Exception):
     """The bytes are not what the plain walk understands: pydicom decides."""
 
 
-class _CutOff(Exception):
+class _CutOffError(Exception):
     """The file ends before its data do; the text says where."""
 
 
-def scan_header(path: str | Path) -> Header | Refusal:
-    """Reads one file's header without its pixels.
+@dataclass(slots=True)
+class _Walk:
+    """What a walk found: raw values by tag, where its data set begins and how it is encoded, where
+    the pixels' value begins and its stated length. `heads` and `cuts` are the spans of all element
+    heads and wanted values, for `Layouts`; they count from the start of the last window."""
+
+    values: dict[int, bytes] = field(default_factory=dict)
+    start: int = 0
+    explicit: bool = True
+    pixels: tuple[int, int] | None = None
+    contours: Span | None = None
+    heads: list[Span] = field(default_factory=list)
+    cuts: dict[int, Span] = field(default_factory=dict)
+
+
+def scan_header(path: str | Path, layouts: Layouts | None = None) -> Header | Refusal:
+    """Reads one file's header without its pixels; faster with the `layouts` of files before it.
 
     Raises OSError when the file cannot be opened or read; everything else that is wrong with it is
     a `Refusal`.
     """
-    with open(path, "rb", buffering=0) as file:
+    with io.FileIO(path) as file:
         first = file.read(FIRST_BYTES)
-        size = len(first) if len(first) < FIRST_BYTES else os.fstat(file.fileno()).st_size
+        size = os.fstat(file.fileno()).st_size
         if not _begins_like_dicom(first):
             return _not_dicom(path, size)
 
@@ -147,27 +105,32 @@ def scan_header(path: str | Path) -> Header | Refusal:
             file.seek(offset)
             return file.read(count)
 
+        if layouts is not None and (values := layouts.values(first, size)):
+            return _named_or_refused(decode(values, "little", True, None), first, path)
         try:
-            values, start, explicit = _file_meta(first)
-            walk = _walk(first, read, size, start, explicit, values)
+            walk = _file_meta(first)
+            _walk(walk, first, read, size)
             if walk.pixels is not None:
                 _check_pixels(read, size, *walk.pixels)
-        except _CutOff as cut:
+        except _CutOffError as cut:
             return Refusal(f"the file ends {cut}; copy it again", True)
-        except (_Odd, struct.error):
+        except (_OddError, struct.error):
             return _scan_with_pydicom(path, size)
-    return _named_or_refused(
-        _decode(values, "little", walk.pixels is not None, walk.contours), first, path
-    )
+    if layouts is not None and walk.pixels is not None:
+        end, length = walk.pixels
+        if end <= len(first) and length != UNDEFINED:
+            layouts.learn(first, size, walk.heads, walk.cuts, end)
+    header = decode(walk.values, "little", walk.pixels is not None, walk.contours)
+    return _named_or_refused(header, first, path)
 
 
 def content_digest(path: str | Path) -> str:
     """SHA-256 of the data set: everything after the file meta information, which changes with
     every program that passes an object on. Raises OSError."""
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         try:
-            start = _file_meta(file.read(FIRST_BYTES))[1]
-        except (_Odd, _CutOff, struct.error):
+            start = _file_meta(file.read(FIRST_BYTES)).start
+        except (_OddError, _CutOffError, struct.error):
             start = 0
         file.seek(start)
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -198,7 +161,7 @@ def _begins_like_dicom(first: bytes) -> bool:
 
 
 def _not_dicom(path: str | Path, size: int) -> Refusal:
-    named = os.path.splitext(path)[1].lower() in DICOM_SUFFIXES
+    named = Path(path).suffix.lower() in DICOM_SUFFIXES
     if size == 0:
         return Refusal("the file is empty" + ("; copy it again" if named else ""), named)
     if named:
@@ -215,10 +178,13 @@ def _named_or_refused(header: Header, first: bytes, path: str | Path) -> Header 
     return _not_dicom(path, len(first))
 
 
-def _file_meta(first: bytes) -> tuple[dict[int, bytes], int, bool]:
-    """Wanted elements of group 0002, where the data set begins, and whether it is explicit VR."""
-    pos = 132 if first[128:132] == b"DICM" else 0
-    values: dict[int, bytes] = {}
+def _file_meta(first: bytes) -> _Walk:
+    """Walks group 0002 and finds how the data set after it is encoded."""
+    walk = _Walk()
+    pos = 0
+    if first[128:132] == b"DICM":
+        pos = 132
+        walk.heads.append((128, 132))
     while pos + 8 <= len(first):
         stored, vr, length = _EXPLICIT(first, pos)
         if stored & 0xFFFF != 0x0002:
@@ -227,16 +193,22 @@ def _file_meta(first: bytes) -> tuple[dict[int, bytes], int, bool]:
         if vr in _LONG_VRS:
             value, length = pos + 12, _LENGTH(first, pos + 8)[0]
         elif vr not in _SHORT_VRS:
-            raise _Odd
-        pos = value + length
+            raise _OddError
+        end = value + length
+        walk.heads.append((pos, value))
         if stored in _WANTED:
-            values[_WANTED[stored]] = first[value:pos]
+            walk.values[_WANTED[stored]] = first[value:end]
+            walk.cuts[_WANTED[stored]] = value, end
+        pos = end
     if pos > len(first):
-        raise _CutOff("in the middle of its header") if len(first) < FIRST_BYTES else _Odd
-    syntax = values.get(0x00020010, b"").decode("latin-1").strip("\0 ")
+        raise _OddError
+    syntax = walk.values.get(_TRANSFER_SYNTAX, b"").decode("latin-1").strip("\0 ")
     if syntax in _NOT_WALKED or first[pos : pos + 1] == b"\0":  # 00 08 ..: big endian
-        raise _Odd
-    return values, pos, _letters(first, pos)
+        raise _OddError
+    if syntax:  # it decides on the walk like a head
+        walk.heads.append(walk.cuts[_TRANSFER_SYNTAX])
+    walk.start, walk.explicit = pos, _letters(first, pos)
+    return walk
 
 
 def _letters(data: bytes, pos: int) -> bool:
@@ -246,26 +218,15 @@ def _letters(data: bytes, pos: int) -> bool:
     return len(vr) == 2 and 0x40 < vr[0] < 0x5B and 0x40 < vr[1] < 0x5B
 
 
-@dataclass(slots=True)
-class _Walk:
-    pixels: tuple[int, int] | None = None  # where the value begins, its stated length
-    contours: tuple[int, int] | None = None
+def _walk(walk: _Walk, first: bytes, read: Callable[[int, int], bytes], size: int) -> None:
+    """Walks the top-level elements up to the pixel data or the end and takes the wanted values.
 
-
-def _walk(
-    first: bytes,
-    read: Callable[[int, int], bytes],
-    size: int,
-    start: int,
-    explicit: bool,
-    values: dict[int, bytes],
-) -> _Walk:
-    """Walks the top-level elements up to the pixel data or the end and puts the wanted ones into
-    `values`. Long values are jumped over; `data` is a window on the file that begins at `base`."""
-    walk = _Walk()
-    base, pos, data, window = 0, start, first, FIRST_BYTES
-    if start >= size:
-        raise _CutOff("before its data set")
+    Long values are jumped over; `data` is a window on the file that begins at `base`.
+    """
+    values, heads, explicit = walk.values, walk.heads, walk.explicit
+    base, pos, data, window = 0, walk.start, first, FIRST_BYTES
+    if pos >= size:
+        raise _CutOffError("before its data set")
     while base + pos < size:
         try:
             while True:
@@ -276,28 +237,30 @@ def _walk(
                     elif vr in _LONG_VRS:
                         value, length = pos + 12, _LENGTH(data, pos + 8)[0]
                     else:
-                        raise _Odd
+                        raise _OddError
                 else:
                     stored, length = _IMPLICIT(data, pos)
                     value = pos + 8
+                heads.append((pos, value))
                 end = value + length
                 if stored in _WANTED or length == UNDEFINED:
                     tag = _WANTED.get(stored, 0)
                     if tag in _PIXEL_TAGS:
                         walk.pixels = base + value, length
-                        return walk
+                        return
                     if tag >= _ITEM:
-                        raise _Odd
+                        raise _OddError
                     if length == UNDEFINED:
-                        end = _skip_items(data, value, explicit, 0)
+                        end = _skip_items(data, value, explicit, heads, 0)
                     if tag == _CONTOURS:
                         walk.contours = base + pos, base + end
                     elif tag:
                         if length == UNDEFINED:
-                            raise _Odd
+                            raise _OddError
                         if end > len(data):
                             raise struct.error  # its bytes are not all in the window
                         values[tag] = data[value:end]
+                        walk.cuts[tag] = value, end
                 pos = end
         except struct.error:
             at = base + pos
@@ -306,44 +269,47 @@ def _walk(
             if base + len(data) >= size:
                 if not data[pos:].strip(b"\0 "):  # padding
                     break
-                raise _CutOff("in the middle of its header") from None
+                raise _CutOffError("in the middle of its header") from None
             if pos == 0:  # one element needs more than the window
                 window *= 16
-            base, pos, data = at, 0, read(at, window)
+            base, pos, data = at, 0, read(at, min(window, size))
+            if not data:  # it shrank meanwhile
+                raise _CutOffError("in the middle of its header") from None
     if base + pos > size:
-        raise _CutOff("in the middle of its header")
-    return walk
+        raise _CutOffError("in the middle of its header")
 
 
-def _skip_items(data: bytes, pos: int, explicit: bool, depth: int) -> int:
+def _skip_items(data: bytes, pos: int, explicit: bool, heads: list[Span], depth: int) -> int:
     """The position after a sequence (or fragments) of undefined length, PS3.5 7.5.2.
 
     Raises struct.error when it goes on beyond `data`.
     """
     if depth > MAX_DEPTH:
-        raise _Odd
+        raise _OddError
     while True:
         stored, length = _IMPLICIT(data, pos)
+        heads.append((pos, pos + 8))
         pos += 8
         if stored == _SEQUENCE_END_STORED:
             return pos
         if stored != _ITEM_STORED:
-            raise _Odd
+            raise _OddError
         if length != UNDEFINED:
             pos += length
         else:
             # A UN sequence in an explicit file holds implicit items (PS3.5 6.2.2).
-            pos = _skip_elements(data, pos, explicit and _letters(data, pos), depth)
+            pos = _skip_elements(data, pos, explicit and _letters(data, pos), heads, depth)
 
 
-def _skip_elements(data: bytes, pos: int, explicit: bool, depth: int) -> int:
+def _skip_elements(data: bytes, pos: int, explicit: bool, heads: list[Span], depth: int) -> int:
     """The position after the elements of an item of undefined length and its delimiter."""
     while True:
         stored, length = _IMPLICIT(data, pos)
         if stored & 0xFFFF == 0xFFFE:
             if stored == _ITEM_END_STORED:
+                heads.append((pos, pos + 8))
                 return pos + 8
-            raise _Odd
+            raise _OddError
         value = pos + 8
         if explicit:
             vr = data[pos + 4 : pos + 6]
@@ -352,19 +318,20 @@ def _skip_elements(data: bytes, pos: int, explicit: bool, depth: int) -> int:
             elif vr in _LONG_VRS:
                 value, length = pos + 12, _LENGTH(data, pos + 8)[0]
             else:
-                raise _Odd
+                raise _OddError
+        heads.append((pos, value))
         if length == UNDEFINED:
-            pos = _skip_items(data, value, explicit, depth + 1)
+            pos = _skip_items(data, value, explicit, heads, depth + 1)
         else:
             pos = value + length
 
 
 def _check_pixels(read: Callable[[int, int], bytes], size: int, value: int, length: int) -> None:
-    """Raises _CutOff when the file is too short for its pixel data."""
+    """Raises _CutOffError when the file is too short for its pixel data."""
     if length != UNDEFINED:
         if value + length > size:
             have = readable_size(max(0, size - value))
-            raise _CutOff(f"after {have} of {readable_size(length)} pixel data")
+            raise _CutOffError(f"after {have} of {readable_size(length)} pixel data")
         return
     if read(size - 8, 8) == _END_OF_SEQUENCE:
         return
@@ -374,50 +341,14 @@ def _check_pixels(read: Callable[[int, int], bytes], size: int, value: int, leng
         if stored == _SEQUENCE_END_STORED:
             return
         pos += 8 + fragment
-    raise _CutOff("in the middle of its compressed pixel data")
-
-
-def _decode(
-    values: dict[int, bytes],
-    order: Literal["little", "big"],
-    has_pixels: bool,
-    contours: tuple[int, int] | None,
-) -> Header:
-    fields: dict[str, str | int] = {}
-    for tag, raw in values.items():
-        if tag in _PLAIN:
-            fields[_PLAIN[tag]] = raw.decode("latin-1").strip(" \0")
-        elif tag in _TEXT:
-            fields[_TEXT[tag]] = _text(raw, values.get(_CHARACTER_SET, b""))
-        elif tag in _NUMBERS and len(raw) == 2:
-            fields[_NUMBERS[tag]] = int.from_bytes(raw, order)
-    return Header(**fields, has_pixels=has_pixels, contours=contours)
-
-
-def _text(raw: bytes, character_set: bytes) -> str:
-    if raw.isascii() and b"\x1b" not in raw:
-        text = raw.decode("ascii")
-    else:
-        from pydicom.charset import convert_encodings, decode_bytes
-
-        terms = [term.strip() for term in character_set.decode("latin-1").strip("\0 ").split("\\")]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            # These four characters reset the escape sequences (PS3.5 6.1.2.5.3).
-            try:
-                text = decode_bytes(raw, convert_encodings(terms), {0x0D, 0x0A, 0x09, 0x0C})
-            except (LookupError, ValueError):  # no character set at all; PS3.3's default is ASCII
-                text = raw.decode("latin-1")
-    if "\\" not in text:
-        return text.strip(" \0")
-    return "\\".join(part.strip(" \0") for part in text.split("\\"))
+    raise _CutOffError("in the middle of its compressed pixel data")
 
 
 def _scan_with_pydicom(path: str | Path, size: int) -> Header | Refusal:
     import pydicom
 
     try:
-        with warnings.catch_warnings(), open(path, "rb") as file:
+        with warnings.catch_warnings(), Path(path).open("rb") as file:
             warnings.simplefilter("ignore")
             dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True)
             at = file.tell()
@@ -425,7 +356,7 @@ def _scan_with_pydicom(path: str | Path, size: int) -> Header | Refusal:
             header = _from_dataset(dataset, at, tail, size)
             if header.has_pixels and tail:
                 _check_pixels_at(file, dataset, at, tail, size)
-    except _CutOff as cut:
+    except _CutOffError as cut:
         return Refusal(f"the file ends {cut}; copy it again", True)
     except Exception as error:  # a parser on hostile bytes: whatever it raises, the file is broken
         return Refusal(f"its header cannot be read ({error or type(error).__name__})", True)
@@ -437,9 +368,9 @@ def _scan_with_pydicom(path: str | Path, size: int) -> Header | Refusal:
 def _from_dataset(dataset: FileDataset, at: int, tail: bytes, size: int) -> Header:
     """The same header from what pydicom read up to `at`, where the bytes `tail` begin."""
     if not len(dataset):
-        raise _CutOff("before its data set")
+        raise _CutOffError("before its data set")
     values: dict[int, bytes] = {}
-    for tag in _FIELDS:
+    for tag in FIELDS:
         source = dataset.file_meta if tag >> 16 == 0x0002 else dataset
         if tag in source:
             values[tag] = _raw_value(source.get_item(tag).value)
@@ -449,9 +380,9 @@ def _from_dataset(dataset: FileDataset, at: int, tail: bytes, size: int) -> Head
         for element in dataset.values():
             length = getattr(element, "length", 0)
             if length != UNDEFINED and length > size - getattr(element, "value_tell", 0):
-                raise _CutOff("in the middle of its header")
+                raise _CutOffError("in the middle of its header")
     has_pixels = deflated or len(tail) >= 8
-    return _decode(values, "little" if little else "big", has_pixels, None)
+    return decode(values, "little" if little else "big", has_pixels, None)
 
 
 def _raw_value(value: object) -> bytes:

@@ -1,4 +1,4 @@
-"""Headers per second of the index against a plain pydicom loop: `python Testing/Benchmarks/index.py`.
+"""Headers per second of the index against a plain pydicom loop.
 
 10,000 generated CT files (a realistic header with private elements and sequences, 64 x 64 pixels).
 The two sides run interleaved in one process and each gives its median. Required: a cold index at
@@ -25,6 +25,11 @@ from RTPipelineLib.dicom.index import Index
 
 COLD_RATIO = 8.0
 UNCHANGED_US = 10.0
+LENGTHS_AND_RATES = (
+    *("SliceThickness", "KVP", "DataCollectionDiameter", "ReconstructionDiameter", "FocalSpots"),
+    *("DistanceSourceToDetector", "DistanceSourceToPatient", "GantryDetectorTilt", "TableHeight"),
+    *("SpiralPitchFactor", "CTDIvol", "RevolutionTime", "SingleCollimationWidth", "TableSpeed"),
+)
 
 
 def ct_slice(number: int, series_uid: str, random: np.random.Generator) -> Dataset:
@@ -50,11 +55,7 @@ def ct_slice(number: int, series_uid: str, random: np.random.Generator) -> Datas
         ds[keyword].is_undefined_length = keyword == "SourceImageSequence"
     ds.PatientName, ds.PatientID, ds.PatientBirthDate = "Doe^Jane", "P0001", "19500101"
     ds.PatientSex, ds.PatientAge, ds.PatientWeight = "F", "074Y", 70
-    for keyword in (
-        "SliceThickness KVP DataCollectionDiameter ReconstructionDiameter DistanceSourceToDetector "
-        "DistanceSourceToPatient GantryDetectorTilt TableHeight FocalSpots SpiralPitchFactor "
-        "CTDIvol RevolutionTime SingleCollimationWidth TotalCollimationWidth TableSpeed"
-    ).split():
+    for keyword in LENGTHS_AND_RATES:
         setattr(ds, keyword, 3.0)
     ds.ExposureTime, ds.XRayTubeCurrent, ds.Exposure = 500, 300, 150
     ds.ConvolutionKernel, ds.PatientPosition, ds.ProtocolName = ["Br38f", "3"], "HFS", "Pelvis"
@@ -101,16 +102,15 @@ def pydicom_loop(folder: Path) -> float:
 
 
 def measure(folder: Path, database: Path, jobs: int | None) -> tuple[float, float]:
-    """Seconds of a cold index and of a second one of the unchanged folder."""
+    """Seconds of a cold index and of a second one of the unchanged folder, opening included."""
     database.unlink(missing_ok=True)
-    with Index(database) as index:
+    seconds = []
+    for _ in range(2):
         began = time.perf_counter()
-        index.update(folder, jobs=jobs)
-        cold = time.perf_counter() - began
-    with Index(database) as index:
-        began = time.perf_counter()
-        index.update(folder, jobs=jobs)
-        return cold, time.perf_counter() - began
+        with Index(database) as index:
+            index.update(folder, jobs=jobs)
+        seconds.append(time.perf_counter() - began)
+    return seconds[0], seconds[1]
 
 
 def main() -> int:

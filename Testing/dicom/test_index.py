@@ -433,12 +433,12 @@ def test_what_may_not_be_read_is_an_error_until_it_may(folder, index, monkeypatc
             raise PermissionError(13, "Permission denied", str(path))
         return scandir(path)
 
-    def no_file(path):
+    def no_file(path, layouts):
         if path.endswith("slice0"):
             raise PermissionError(13, "Permission denied", path)
         if path.endswith("slice1"):
             raise FileNotFoundError(2, "No such file", path)
-        return open_file(path)
+        return open_file(path, layouts)
 
     with monkeypatch.context() as patch:
         patch.setattr(index_walk.os, "scandir", no_folder)

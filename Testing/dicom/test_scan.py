@@ -25,7 +25,9 @@ from pydicom.uid import (
 )
 
 from RTPipelineLib.dicom import scan
-from RTPipelineLib.dicom.scan import Header, Refusal, content_digest, scan_header
+from RTPipelineLib.dicom.scan import Refusal, content_digest, scan_header
+from RTPipelineLib.dicom.scan_fields import Header
+from RTPipelineLib.dicom.scan_layout import Layouts
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 SYNTAXES = [
@@ -204,7 +206,7 @@ def test_any_values_equal_pydicoms(tmp_path_factory, changes, syntax):
     ("character_set", "text"),
     [
         ("ISO_IR 100", "Ångström"),
-        ("ISO_IR 144", "Люкceмбypг"),
+        ("ISO_IR 144", "Люкceмбypг"),  # noqa: RUF001
         ("ISO_IR 192", "山田太郎 ✓"),
         ("GB18030", "王小东"),
         ("ISO_IR 13", "ﾔﾏﾀﾞ"),
@@ -361,6 +363,50 @@ def test_the_digest_leaves_file_meta_out(tmp_path):
     assert digest != content_digest(save(ct(PatientID="P-2"), tmp_path / "three"))
 
 
+def slices() -> list[Dataset]:
+    """Ten slices of which most have the layout of another, and some have not."""
+    found = []
+    for number in range(1, 11):
+        sequence = nested(1, True)
+        sequence[0].PatientID = "not this one" if number % 3 else "nor this"
+        ds = ct(InstanceNumber=number, SourceImageSequence=sequence, SOPInstanceUID=f"1.2.{number}")
+        ds["SourceImageSequence"].is_undefined_length = True
+        ds.ImagePositionPatient = [-1, -1, number * 2.5]
+        found.append(ds)
+    return found
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda uid: uid.keyword)
+def test_a_known_layout_gives_the_same_header(tmp_path, syntax):
+    layouts = Layouts()
+    for turn in range(3):
+        for ds in slices():
+            path = save(ds, tmp_path / "slice", syntax)
+            assert scan_header(path, layouts) == scan_header(path)
+        known = [layout for layout in layouts._by_size.values() if layout]
+        walked = syntax in (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
+        assert turn == 0 or bool(known) == walked
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+def test_a_file_that_only_looks_like_its_layout(tmp_path, syntax):
+    """Files of one size with any byte changed: heads, delimiters, values, the syntax itself."""
+    data = save(slices()[0], tmp_path / "slice", syntax).read_bytes()
+    path = tmp_path / "mutant"
+    path.write_bytes(data)
+    layouts = Layouts()
+    scan_header(path, layouts)
+    scan_header(path, layouts)
+    (layout,) = layouts._by_size.values()
+    chance = random.Random(3)
+    for at in range(128, layout.length):
+        mutant = bytearray(data)
+        mutant[at] ^= 1 << chance.randrange(8)
+        path.write_bytes(mutant)
+        assert scan_header(path, layouts) == scan_header(path), at
+        layouts._by_size[len(data)] = layout
+
+
 @pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/data is not here")
 def test_real_files_equal_pydicom():
     compared = 0
@@ -387,9 +433,9 @@ def test_the_first_window_is_all_that_a_plain_slice_costs(tmp_path, monkeypatch)
     read = []
     whole = scan._walk
 
-    def watched(first, reader, *rest):
+    def watched(walk, first, reader, size):
         read.append(len(first))
-        return whole(first, lambda *a: read.append(a[1]) or reader(*a), *rest)
+        whole(walk, first, lambda *a: read.append(a[1]) or reader(*a), size)
 
     monkeypatch.setattr(scan, "_walk", watched)
     assert scan_header(path).has_pixels
