@@ -88,6 +88,8 @@ def _feed(root: str, todo: SimpleQueue[_Chunk], done: SimpleQueue[object]) -> No
 def _start_worker() -> subprocess.Popen[bytes] | None:
     """A plain interpreter instead of multiprocessing: it needs no `__main__` guard in the caller's
     script, and it ends when its input does, so no worker outlives a killed run."""
+    if "python" not in Path(sys.executable).name.lower():
+        return None  # embedded in a program that would open its window
     package_home = str(Path(__file__).resolve().parents[2])
     paths = [package_home, *filter(None, [os.environ.get("PYTHONPATH")])]
     try:

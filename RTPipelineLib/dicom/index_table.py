@@ -31,6 +31,8 @@ def describe(index: Index, width: int = 100) -> str:
     """
     series, objects = index.series(), index.objects()
     unreadable, duplicates = index.unreadable(), index.duplicates()
+    broken = [f"{shown(file.path)}: {file.reason}" for file in unreadable if file.damaged]
+    foreign = [file for file in unreadable if not file.damaged]
     studies: dict[str, dict[str, list[ImageSeries | DicomObject]]] = defaultdict(
         lambda: defaultdict(list)
     )
@@ -40,15 +42,13 @@ def describe(index: Index, width: int = 100) -> str:
         shown(str(index.root)),
         f"{counted(len(studies), 'patient')}, "
         f"{len(series)} image series, {counted(len(objects), 'other object')}, "
-        f"{counted(len(unreadable), 'unreadable file')}",
+        f"{len(broken)} damaged, {len(foreign)} not used",
     ]
     for patient in sorted(studies):
         lines += ["", f"Patient {shown(patient) or '(without PatientID)'}"]
         for items in sorted(studies[patient].values(), key=_date):
             lines += _study(items)
-    broken = [f"{shown(file.path)}: {file.reason}" for file in unreadable if file.damaged]
     lines += _listed("Damaged or not accessible", len(broken), broken)
-    foreign = [file for file in unreadable if not file.damaged]
     lines += _listed("Not used", len(foreign), _by_reason(foreign))
     different = [f"{uid}: {_paths(paths)}" for uid, paths, same in duplicates if not same]
     lines += _listed("Same SOP Instance UID, different content", len(different), different)
