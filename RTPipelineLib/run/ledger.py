@@ -145,14 +145,14 @@ def fingerprint(
     Where a file lies does not matter, only what it holds; a moved DICOM folder reruns nothing.
     """
     course_facts = course.to_dict()
-    course_facts.pop("dicom_root")
+    known = {name: course_facts[name] for name in ("patient_id", "course_id", *stage.parts)}
     before = {
         name: record.fingerprint if (record := valid_record(folder, name)) else ""
         for name in (*stage.needs, *stage.uses)
     }
     facts = {
         "stage": [stage.name, stage.version, __version__],
-        "course": course_facts,
+        "course": known,
         "inputs": [item.sha256 for item in inputs],
         "needs": before,
         "config": config.section_hash(*stage.sections),

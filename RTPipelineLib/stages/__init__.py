@@ -65,9 +65,10 @@ class Stage:
     """A stage's declaration.
 
     `folder` is the sub-folder of the course that it fills, `needs` the stages that must have given
-    a result, `uses` those whose facts it reads where they are there, `sections` the parts of the
-    configuration and `decisions` those of the overrides that change its result, `version` goes up
-    when its output changes for the same input, `inputs` gives the DICOM files that it reads.
+    a result, `uses` those whose facts it reads where they are there, `parts` the parts of the
+    course, `sections` those of the configuration and `decisions` those of the overrides that change
+    its result, `version` goes up when its output changes for the same input, `inputs` gives the
+    DICOM files that it reads.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Stage:
     inputs: Callable[[Course], Sequence[Path]]
     needs: tuple[str, ...] = ()
     uses: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ("images", "objects", "links", "flags")
     sections: tuple[str, ...] = ()
     decisions: tuple[str, ...] = ()
     version: int = 1

@@ -313,6 +313,7 @@ STAGE = Stage(
     inputs=_inputs,
     needs=("dose",),
     uses=("load",),
+    parts=("objects", "links"),
     sections=("dose", "structures", "dvh"),
     decisions=("names",),
 )

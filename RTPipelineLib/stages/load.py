@@ -104,4 +104,4 @@ def _flag_text(flag: str, image: ImageEntry) -> str:
     return f"{flag}: image series {image.description or image.modality} ({image.key})"
 
 
-STAGE = Stage(name="load", folder="image", run=_run, inputs=_inputs)
+STAGE = Stage(name="load", folder="image", run=_run, inputs=_inputs, parts=("images",))

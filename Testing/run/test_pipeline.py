@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import pydicom
 import pytest
 
 from RTPipelineLib.cli import main
@@ -252,6 +254,25 @@ def test_a_decision_of_a_person_is_read_back(cohort):
     assert total.loc["PTV_25", "Dmean_Gy"] == pytest.approx(70, rel=0.03)
     assert {"plan:Prostate_Base", "plan:Prostate_Boost"} < set(rows.dose_source)
     decisions.write_text(template)
+    run_again(cohort)
+
+
+def test_a_new_series_runs_only_what_looks_at_images(cohort):
+    """The DVH looks at the slices between contours; the dose does not."""
+    source = next(cohort.dicom.glob("DEMO-THORAX4D/**/*.dcm")).parent
+    added = cohort.dicom / "DEMO-THORAX4D" / "late"
+    added.mkdir()
+    uid = pydicom.uid.generate_uid()
+    for path in sorted(source.glob("*.dcm"))[:5]:
+        dataset = pydicom.dcmread(path)
+        dataset.SeriesInstanceUID = uid
+        dataset.SOPInstanceUID = pydicom.uid.generate_uid()
+        dataset.save_as(added / path.name)
+    ran, _ = run_again(cohort)
+    assert {name.split("/")[-1] for name in ran} == {"load", "dvh", "report"}
+    assert all(name.startswith("DEMO-THORAX4D/") for name in ran)
+    assert len(cohort.course("DEMO-THORAX4D").images) == 4
+    shutil.rmtree(added)
     run_again(cohort)
 
 
