@@ -303,6 +303,7 @@ STAGE = Stage(
     folder="dose",
     run=_run,
     inputs=_inputs,
+    parts=("objects", "links"),
     sections=("dose", "prescription"),
     decisions=("dose", "prescription"),
 )
