@@ -37,7 +37,7 @@ def one(folder: Path, pattern: str) -> Path:
     return path
 
 
-# -- wrong arguments: status 2, nothing done ---------------------------------------------------------
+# -- wrong arguments: status 2, nothing done -------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_an_output_in_use_is_refused_with_its_holder(capsys, dicom, tmp_path):
         pass
 
 
-# -- damaged data: status 3, a row, and the rest is done ---------------------------------------------
+# -- damaged data: status 3, a row, and the rest is done -------------------------------------------
 
 
 @pytest.fixture
@@ -229,7 +229,7 @@ def test_hostile_names_of_structures_stay_text(broken, tmp_path, capsys):
     assert "<script>" not in page
 
 
-# -- the commands ------------------------------------------------------------------------------------
+# -- the commands ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
