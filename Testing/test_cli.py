@@ -48,6 +48,7 @@ def one(folder: Path, pattern: str) -> Path:
         (["run", "a"], "required: OUT"),
         (["run", ".", "out", "--job", "2"], "did you mean --jobs?"),
         (["run", "no-such-folder", "out"], "no-such-folder does not exist"),
+        (["run", ".", "."], "holds the DICOM files; give another folder"),
         (["run", ".", "out", "--jobs", "0"], "--jobs must be at least 1"),
         (["run", ".", "out", "--jobs", "two"], "invalid int value: 'two'"),
         (["run", ".", "out", "--stages", "laod"], "'laod' is not a stage; did you mean load?"),

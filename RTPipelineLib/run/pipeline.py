@@ -91,6 +91,11 @@ def run_pipeline(request: RunRequest, reporter: Reporter) -> int:
     if request.jobs is not None and request.jobs < 1:
         raise UsageError(f"--jobs must be at least 1, found {request.jobs}")
     check_dicom_folder(request.dicom_dir)
+    if request.out.resolve() == request.dicom_dir.resolve():
+        raise UsageError(
+            f"{request.out} holds the DICOM files; give another folder for the output, it may lie "
+            "inside this one"
+        )
     config = load_config(request.config_path)
     outside = read_overrides_file(request.overrides_path) if request.overrides_path else {}
     stages = tuple(name for name in STAGES if not request.stages or name in request.stages)
