@@ -16,7 +16,7 @@ import json
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -278,17 +278,6 @@ class Index:
                 (key,),
             )
         ]
-
-    def series_of_instances(self, sop_uids: Iterable[str]) -> dict[str, int]:
-        """Keys of the image series that hold these instances, with how many of them, most first."""
-        return dict(
-            self._db.query(
-                "SELECT series_key, count(DISTINCT sop_uid) AS n FROM objects "
-                "WHERE sop_uid IN (SELECT value FROM json_each(?)) "
-                f"AND kind = '{IMAGE}' GROUP BY series_key ORDER BY n DESC, series_key",
-                (json.dumps([uid for uid in sop_uids if uid]),),
-            )
-        )
 
     def unreadable(self) -> list[UnreadableFile]:
         """Files and folders that gave no object, in the order of their paths."""

@@ -224,16 +224,6 @@ def test_missing_uids_are_said(tmp_path, index):
     assert {"sop-uid-missing", "study-uid-missing", "series-uid-missing"} <= set(found.flags)
 
 
-def test_series_of_instances(folder, index):
-    save(ct(1, series="5.6"), folder / "other")
-    index.update(folder)
-    assert index.series_of_instances(["1.2.3.4.1", "1.2.3.4.2", "5.6.1", "7.7"]) == {
-        "1.2.3.4": 2,
-        "5.6": 1,
-    }
-    assert index.series_of_instances([]) == {}
-
-
 def test_series_flags(tmp_path, index):
     root = tmp_path / "d"
     root.mkdir()
