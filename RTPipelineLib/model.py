@@ -314,7 +314,10 @@ class DVH:
 
         nan when the structure is smaller, or when less than that volume has a known dose.
         """
-        wanted = self._cc(volume)
+        return self._hottest(self._cc(volume))
+
+    def _hottest(self, wanted: float) -> float:
+        """Least dose to the hottest `wanted` cc."""
         known, total = self.known_cc, self.reference_cc
         if not self.is_partial and wanted <= total * (1 + 1e-9):
             wanted = min(wanted, known)
@@ -344,7 +347,7 @@ class DVH:
         wanted, total = self._cc(volume), self.reference_cc
         if self.is_partial or not wanted <= total * (1 + 1e-9):
             return math.nan
-        return self.D(f"{max(total - wanted, 0.0)!r}cc")
+        return self._hottest(max(total - wanted, 0.0))
 
     def CV(self, dose: str, unit: str = "%", rx_gy: float | None = None) -> float:  # noqa: N802
         """Volume that receives less than `dose`; arguments and limits as for `V`."""

@@ -20,7 +20,13 @@ from ..errors import GeometryError
 from ..model import DVH, UNKNOWN_SHARE, Contours, Dose, DvhSettings, Mask
 from ..structures.coverage import Coverage, Lattice
 from ..structures.interpolation import BetweenPlanes, EndCaps, Layers
-from ..structures.sections import ContourSections, MaskSections, contour_sections, mask_sections
+from ..structures.sections import (
+    ContourSections,
+    MaskSections,
+    NoSections,
+    contour_sections,
+    mask_sections,
+)
 from .histogram import DoseHistogram
 from .sampling import AlignedDose, ObliqueDose, dose_sampler
 
@@ -29,8 +35,12 @@ OutsideDose = Literal["unknown", "zero", "exclude"]
 # A structure is cut into about so many boxes: small ones finely, large ones as coarsely as the
 # dose voxels (each box carries exact coverage and spreads over its dose range).
 TARGET_BOXES = 30_000
+# But the block around a structure never holds more (scattered or hollow structures fill little of
+# theirs; the second limit is for a step that the caller chose).
+MAX_BLOCK_BOXES, MAX_CHOSEN_BOXES = 5e6, 1e8
 # Boxes handled at once: the working set stays in the processor's cache.
 BLOCK_BOXES = 1 << 17
+LEAST_EDGE_MM = 1e-3
 # Cells covered by less are rounding.
 LEAST_COVERAGE = 1e-7
 
@@ -98,28 +108,27 @@ def compute_dvh(structure: Contours | Mask, dose: Dose, options: DvhOptions | No
         )
     if isinstance(structure, Contours):
         sections = contour_sections(structure, dose.grid.direction)
-        setup = None if sections is None else _setup_contours(sections, dose, options)
     else:
         sections = mask_sections(structure)
-        setup = None if sections is None else _setup_mask(sections, dose, options)
-    if sections is None or setup is None:
-        return _empty(structure, "structure-empty")
-    if not len(setup.layers):
-        return _empty(structure, *sections.flags, volume_cc=math.nan)
-    return _integrate(structure, sections.flags, setup, options)
+    if isinstance(sections, NoSections):
+        return _without_numbers(structure, sections)
+    lay_out = _setup_contours if isinstance(sections, ContourSections) else _setup_mask
+    return _integrate(structure, sections.flags, lay_out(sections, dose, options), options)
 
 
 def _setup_contours(sections: ContourSections, dose: Dose, options: DvhOptions) -> _Setup:
     """Lattice on the dose voxels, coverage, and layers of a contour stack."""
     sampler = dose_sampler(dose, sections.axes)
     rough = sections.layers(sections.area_mm2, options.end_caps, options.between_planes, np.inf, ())
-    volume = rough.volume_mm3(sections.area_mm2) if len(rough) else 0.0
     low, high = sections.bounds_mm
-    edge = options.step_mm or (max(volume, 1e-3) / TARGET_BOXES) ** (1 / 3)
+    block = float(np.prod(high - low)) * (rough.high_mm[-1] - rough.low_mm[0])
+    edge = _box_edge(rough.volume_mm3(sections.area_mm2), block, options)
     if isinstance(sampler, AlignedDose):
         spans = [_cells(sampler, axis, low[axis], high[axis], edge) for axis in (0, 1)]
         depth = _spacing(sampler.centres[2], edge)
         cuts = tuple(sampler.reach[2])
+        if edge < depth / 2:  # layers are thin anyway: let none span a bend of the dose
+            cuts += tuple(sampler.centres[2])
     else:
         finest = float(dose.grid.spacing_mm.min())
         step = finest / math.ceil(finest / min(edge, finest))
@@ -129,7 +138,7 @@ def _setup_contours(sections: ContourSections, dose: Dose, options: DvhOptions) 
     lattice = Lattice((u0, v0), (du, dv), (nv, nu))
     coverage = sections.coverage(lattice)
     area = coverage.share.sum(axis=(1, 2), dtype=np.float64) * lattice.cell_mm2
-    thickest = min(max(edge, 1e-3), depth)
+    thickest = min(edge, depth)
     layers = sections.layers(area, options.end_caps, options.between_planes, thickest, cuts)
     return _Setup(sampler, lattice, coverage, layers, thickest)
 
@@ -140,14 +149,22 @@ def _setup_mask(sections: MaskSections, dose: Dose, options: DvhOptions) -> _Set
     mask = sections.mask
     volume = float(mask.array.sum(dtype=np.float64)) * mask.grid.voxel_volume_mm3
     finest = float(dose.grid.spacing_mm.min())
-    edge = options.step_mm or max((volume / TARGET_BOXES) ** (1 / 3), finest / 8)
-    edge = min(edge, finest / 2)
+    block = mask.array.size * mask.grid.voxel_volume_mm3
+    edge = min(_box_edge(volume, block, options), finest / 2)
     parts = [max(1, math.ceil(float(s) / edge - 1e-6)) for s in mask.grid.spacing_mm[:2]]
     lattice = sections.lattice((parts[0], parts[1]))
     layers = sections.layers(
         edge, tuple(sampler.reach[2]) if isinstance(sampler, AlignedDose) else ()
     )
     return _Setup(sampler, lattice, sections.coverage(lattice), layers, edge)
+
+
+def _box_edge(volume_mm3: float, block_mm3: float, options: DvhOptions) -> float:
+    """Edge of the boxes for a structure of this volume in a block of that."""
+    if options.step_mm is not None:
+        return max(options.step_mm, (block_mm3 / MAX_CHOSEN_BOXES) ** (1 / 3))
+    edge = (volume_mm3 / TARGET_BOXES) ** (1 / 3)
+    return max(edge, (block_mm3 / MAX_BLOCK_BOXES) ** (1 / 3), LEAST_EDGE_MM)
 
 
 def _spacing(centres: np.ndarray, alone: float) -> float:
@@ -294,18 +311,18 @@ def _dvh(
     )
 
 
-def _empty(structure: Contours | Mask, *flags: str, volume_cc: float = 0.0) -> DVH:
+def _without_numbers(structure: Contours | Mask, reason: NoSections) -> DVH:
     none = np.empty(0)
     return DVH(
         name=structure.name,
         number=structure.number,
-        volume_cc=volume_cc,
-        covered_cc=volume_cc,
+        volume_cc=reason.volume_cc,
+        covered_cc=reason.volume_cc,
         dose_gy=none,
         at_least_cc=none,
         mean_gy=math.nan,
         std_gy=math.nan,
         min_gy=math.nan,
         max_gy=math.nan,
-        flags=tuple(dict.fromkeys([*structure.flags, *flags])),
+        flags=reason.flags,
     )

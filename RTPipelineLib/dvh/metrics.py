@@ -171,7 +171,7 @@ def isodose_volumes(dose: Dose, external: Contours | Mask | None = None) -> Isod
 def target_indices(
     dvh: DVH, isodoses: IsodoseVolumes | None, rx_gy: float | None
 ) -> dict[str, float]:
-    """Conformity and gradient of a target; nan without `isodoses` or where an isodose is cut.
+    """Conformity and gradient of a target; nan without `isodoses`, or where an isodose is cut.
 
     With TV the target's volume, PIVx the isodose volume at x % of `rx_gy` and TVPIV the target inside
     PIV100: CI_RTOG = PIV100 / TV; CI_Paddick = TVPIV^2 / (TV PIV100); GI = PIV50 / PIV100;

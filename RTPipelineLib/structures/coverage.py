@@ -59,7 +59,7 @@ def cover(edges: np.ndarray, plane: np.ndarray, shape: tuple[int, int, int]) -> 
     each. The winding number of each region must be 1 inside and 0 outside.
     """
     planes, rows, columns = shape
-    width = columns + 1  # a spare column takes what the last cell hands to its right
+    width = columns + 2  # spare columns take what edges on the last border hand to their right
     row, xa, xb, ya, yb, sign = _cut_rows(edges, plane, rows)
     row, column, xa, xb, ya, yb, sign = _cut_columns(row, xa, xb, ya, yb, sign)
     cell = row * width + column

@@ -21,6 +21,8 @@ PLANE_TOLERANCE_MM = 0.1
 GAP_FACTOR = 1.5
 # A normal this near to a reference direction (in rad) is that direction: over 300 mm it is 3 um.
 SNAP_RAD = 1e-5
+# A loop whose triangles have less area in all runs back on itself.
+LEAST_AREA_MM2 = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,29 +57,20 @@ class PlaneStack:
 @dataclass(frozen=True, eq=False)
 class ClosedLoops:
     """The loops of an ROI that enclose an area: points (n, 3), starts (m + 1,), xor (m,), and the
-    vector area (m, 3) of each loop in mm2 (Newell)."""
+    unit `normal` (3,) that they have in common (of arbitrary sign)."""
 
     points_mm: np.ndarray
     starts: np.ndarray
     xor: np.ndarray
-    area_mm2: np.ndarray
+    normal: np.ndarray
     flags: tuple[str, ...]
 
-    @property
-    def normal(self) -> np.ndarray:
-        """(3,) unit normal common to the loops, weighted by their area; its sign is arbitrary."""
-        largest = self.area_mm2[np.argmax(np.linalg.norm(self.area_mm2, axis=1))]
-        signs = np.where(self.area_mm2 @ largest < 0, -1.0, 1.0)
-        total = signs @ self.area_mm2
-        total = total / np.linalg.norm(total)
-        for axis in np.eye(3):
-            if np.linalg.norm(np.cross(total, axis)) < SNAP_RAD:
-                return axis
-        return total
+    def __len__(self) -> int:
+        return len(self.xor)
 
 
-def closed_loops(contours: Contours) -> ClosedLoops | None:
-    """The usable loops of an ROI; None when none encloses an area.
+def closed_loops(contours: Contours) -> ClosedLoops:
+    """The usable loops of an ROI; there may be none.
 
     POINT and OPEN contours carry no volume; loops of less than three vertices, without area or with
     coordinates that are no numbers are left out. Each of these is said in `flags`.
@@ -87,12 +80,10 @@ def closed_loops(contours: Contours) -> ClosedLoops | None:
     closed = np.array([kind in CLOSED_TYPES for kind in contours.kinds], dtype=bool)
     finite = _every(np.isfinite(contours.points_mm).all(axis=1), starts)
     use = closed & finite & (sizes >= 3)
-    area = np.zeros((len(sizes), 3))
-    if use.any():
-        area = _vector_areas(
-            np.where(np.isfinite(contours.points_mm), contours.points_mm, 0), starts
-        )
-    flat = use & (np.linalg.norm(area, axis=1) <= 1e-9)
+    triangles = _fans(contours.points_mm, starts, use)
+    size = np.sqrt(np.einsum("ij,ij->i", triangles, triangles))
+    total = np.concatenate([[0.0], np.cumsum(size)])
+    flat = use & (total[starts[1:]] - total[starts[:-1]] <= LEAST_AREA_MM2)
     use &= ~flat
     for flag, wrong in (
         ("open-or-point-contour", ~closed),
@@ -102,14 +93,13 @@ def closed_loops(contours: Contours) -> ClosedLoops | None:
     ):
         if wrong.any():
             flags.append(flag)
-    if not use.any():
-        return None
     keep = np.repeat(use, sizes)
     xor = np.array([kind == "CLOSEDPLANAR_XOR" for kind in contours.kinds], dtype=bool)
     new_starts = np.concatenate([[0], np.cumsum(sizes[use])])
     points = contours.points_mm if keep.all() else contours.points_mm[keep]
+    normal = _common_normal(triangles, size) if use.any() else np.array([0.0, 0.0, 1.0])
     return ClosedLoops(
-        np.asarray(points, dtype=np.float64), new_starts, xor[use], area[use], tuple(flags)
+        np.asarray(points, dtype=np.float64), new_starts, xor[use], normal, tuple(flags)
     )
 
 
@@ -152,20 +142,31 @@ def plane_stack(
     )
 
 
-def _vector_areas(points: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """(m, 3) vector area of each loop: half the sum of the cross products of its edges."""
+def _fans(points: np.ndarray, starts: np.ndarray, use: np.ndarray) -> np.ndarray:
+    """(n, 3) vector area of the triangle that each edge forms with the first vertex of its loop;
+    zero in loops that are not used."""
     sizes = np.diff(starts)
     filled = sizes > 0
-    first = starts[:-1][filled]
-    local = points - np.repeat(points[first], sizes[filled], axis=0)
+    keep = np.repeat(use, sizes)[:, None]
+    local = np.where(keep, points, 0.0)
+    local -= np.repeat(local[starts[:-1][filled]], sizes[filled], axis=0)
     following = np.empty_like(local)
     following[:-1] = local[1:]
-    following[starts[1:][filled] - 1] = local[first]
-    area = np.zeros((len(sizes), 3))
-    for axis, (a, b) in enumerate(((1, 2), (2, 0), (0, 1))):
-        cross = local[:, a] * following[:, b] - local[:, b] * following[:, a]
-        area[filled, axis] = np.add.reduceat(cross, first) / 2
-    return area
+    following[starts[1:][filled] - 1] = 0.0
+    x, y, z = local.T
+    p, q, r = following.T
+    return np.stack([y * r - z * q, z * p - x * r, x * q - y * p], axis=1) / 2
+
+
+def _common_normal(triangles: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Unit normal of vector areas, whichever way round each of them runs."""
+    largest = triangles[np.argmax(size)]
+    total = np.where(triangles @ largest < 0, -1.0, 1.0) @ triangles
+    total = total / np.linalg.norm(total)
+    for axis in np.eye(3):
+        if np.linalg.norm(np.cross(total, axis)) < SNAP_RAD:
+            return axis
+    return total
 
 
 def _every(true: np.ndarray, starts: np.ndarray) -> np.ndarray:

@@ -5,7 +5,9 @@ Contours and masks become the same thing here, so that all that follows (DVH, vo
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,6 +16,14 @@ from .coverage import Coverage, Lattice, cover, crooked_planes
 from .interpolation import BetweenPlanes, EndCaps, Layers, make_layers
 from .planes import PlaneStack, closed_loops, plane_stack
 from .polygons import loop_edges, plane_region, reversed_edges, robust_region, signed_areas
+
+
+class NoSections(NamedTuple):
+    """Why a structure has no volume: its flags, and 0 where nothing is drawn or nan where the
+    volume cannot be known."""
+
+    flags: tuple[str, ...]
+    volume_cc: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,13 +102,15 @@ def frame_axes(normal: np.ndarray, preferred: np.ndarray) -> np.ndarray:
     return np.stack([u, np.cross(w, u), w])
 
 
-def contour_sections(contours: Contours, preferred: np.ndarray) -> ContourSections | None:
-    """The regions of an ROI's contours; None when no loop encloses an area."""
+def contour_sections(contours: Contours, preferred: np.ndarray) -> ContourSections | NoSections:
+    """The regions of an ROI's contours; `preferred` is explained at `frame_axes`."""
     loops = closed_loops(contours)
-    if loops is None:
-        return None
+    if not len(loops):
+        return NoSections(("structure-empty", *loops.flags), 0.0)
     normal = _snapped(loops.normal, contours.image_planes, preferred)
     stack = plane_stack(loops, frame_axes(normal, preferred), contours.image_planes)
+    if len(stack.w_mm) == 1 and not stack.lone_mm > 0:
+        return NoSections(stack.flags, math.nan)
     edges, plane, flags = _regions(stack)
     count = len(stack.w_mm)
     moment = (edges[:, 0] + edges[:, 2]) / 2 * (edges[:, 3] - edges[:, 1])
@@ -191,15 +203,15 @@ class MaskSections:
         )
 
 
-def mask_sections(mask: Mask) -> MaskSections | None:
-    """The covered part of a mask; None when nothing is covered."""
+def mask_sections(mask: Mask) -> MaskSections | NoSections:
+    """The covered part of a mask."""
     filled = mask.array > 0
     parts = []
     for axis in range(3):
         others = tuple(a for a in range(3) if a != axis)
         used = np.flatnonzero(filled.any(axis=others))
         if not used.size:
-            return None
+            return NoSections(("structure-empty", *mask.flags), 0.0)
         parts.append(slice(int(used[0]), int(used[-1]) + 1))
     k, j, i = parts
     return MaskSections(replace(mask, array=mask.array[k, j, i], grid=mask.grid.crop(k, j, i)))
