@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -39,29 +39,53 @@ class Placement:
 def place(courses: Sequence[Course], out: Path) -> list[Placement]:
     """Give every course its folder below `out` and its ID, the old ones where it is known already.
 
-    Nothing is written. The order of `courses` decides who gets a name first; it is stable.
+    Nothing is written. The order of `courses` decides who gets a new name first; it is stable.
     """
     known = _known_courses(out)
-    holder: dict[str, Path] = {}
-    for folder, old in known.items():
-        for uid in sorted(old.uids):
-            holder.setdefault(uid, folder)
+    home, superseded = _recognised(courses, known)
+    taken = set(known)
     placements: list[Placement] = []
-    taken = {folder for folder in known}
-    used: set[Path] = set()
-    for course in courses:
-        shared = Counter(holder[uid] for uid in course.uids if uid in holder)
-        candidates = sorted((f for f in shared if f not in used), key=lambda f: (-shared[f], f))
-        if candidates:
-            folder = candidates[0]
-            named = replace(course, course_id=known[folder].course_id)
-            placements.append(Placement(named, folder, tuple(candidates[1:])))
-            used.update(candidates)
-            continue
-        folder, course_id = _new_folder(course, out, taken)
-        taken.add(folder)
-        placements.append(Placement(replace(course, course_id=course_id), folder))
+    for number, course in enumerate(courses):
+        folder = home.get(number)
+        if folder is not None:
+            course_id = known[folder].course_id
+        else:
+            folder, course_id = _new_folder(course, out, taken)
+            taken.add(folder)
+        named = replace(course, course_id=course_id)
+        placements.append(Placement(named, folder, tuple(superseded[number])))
     return placements
+
+
+def _recognised(
+    courses: Sequence[Course], known: Mapping[Path, Course]
+) -> tuple[dict[int, Path], dict[int, list[Path]]]:
+    """By number of the course: its old folder, and the folders whose objects it has taken over.
+
+    Courses may share objects (a registration, the image of plans that stand alone), so a folder
+    goes to the course that has most of it, the best pair of all first.
+    """
+    holders: dict[str, list[Path]] = defaultdict(list)
+    for folder, old in known.items():
+        for uid in old.uids:
+            holders[uid].append(folder)
+    pairs = [
+        (-shared, number, folder)
+        for number, course in enumerate(courses)
+        for folder, shared in Counter(f for uid in course.uids for f in holders[uid]).items()
+    ]
+    home: dict[int, Path] = {}
+    superseded: dict[int, list[Path]] = defaultdict(list)
+    given: set[Path] = set()
+    for _, number, folder in sorted(pairs):
+        if number not in home and folder not in given:
+            home[number] = folder
+            given.add(folder)
+    for _, number, folder in sorted(pairs):
+        if folder not in given:
+            superseded[number].append(folder)
+            given.add(folder)
+    return home, superseded
 
 
 def write_course(placement: Placement) -> None:

@@ -65,6 +65,20 @@ def test_courses_that_became_one_keep_the_larger_folder(tmp_path):
     assert [path.name for path in merged.superseded] == ["2024-03_ProstateA_2"]
 
 
+def test_courses_that_share_objects_keep_their_own_folders(tmp_path):
+    """Plans that stand alone (`merge: plan`) share their image; a registration joins two courses.
+    The first course has the name that sorts last."""
+    courses = [
+        replace(course(plan("1", "Zeta", "20240301")), images=(image(),)),
+        replace(course(plan("2", "Alpha", "20240302")), images=(image(),)),
+    ]
+    first = place(courses, tmp_path)
+    for placement in first:
+        write_course(placement)
+    assert place(courses, tmp_path) == first
+    assert place(courses[1:], tmp_path) == [replace(first[1], superseded=(first[0].folder,))]
+
+
 @pytest.mark.parametrize(
     "patient", ["../../x", "a" * 300, "CON", "results", "a/b\\c:d*?", " .", "ß"]
 )
