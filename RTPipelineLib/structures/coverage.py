@@ -42,14 +42,29 @@ class Lattice:
 class Coverage:
     """Covered share of the cells of several planes.
 
-    share : (p, nv, nu) float32, 0..1.
-    moment_u, moment_v : (p, nv, nu) float32, share times the offset of the centre of the covered
+    share : (p, nv, nu), 0..1.
+    moment_u, moment_v : (p, nv, nu), share times the offset of the centre of the covered
         part from the centre of the cell, in cells; None where all offsets are zero.
     """
 
     share: np.ndarray
     moment_u: np.ndarray | None = None
     moment_v: np.ndarray | None = None
+
+    @classmethod
+    def empty(cls, shape: tuple[int, int, int]) -> Coverage:
+        """Room for the coverage of `shape` (planes, nv, nu) cells."""
+        return cls(*(np.empty(shape, dtype=np.float32) for _ in range(3)))
+
+    def write(self, planes: slice, part: Coverage) -> None:
+        """Set some planes."""
+        for own, new in (
+            (self.share, part.share),
+            (self.moment_u, part.moment_u),
+            (self.moment_v, part.moment_v),
+        ):
+            if own is not None and new is not None:
+                own[planes] = new
 
 
 def cover(edges: np.ndarray, plane: np.ndarray, shape: tuple[int, int, int]) -> Coverage:
@@ -80,7 +95,7 @@ def cover(edges: np.ndarray, plane: np.ndarray, shape: tuple[int, int, int]) -> 
     horizontal = np.bincount(cell, moment_u, size)
 
     def grid(values: np.ndarray) -> np.ndarray:
-        return values.reshape(planes, rows, width)[:, :, :columns].astype(np.float32)
+        return values.reshape(planes, rows, width)[:, :, :columns]
 
     def swept(values: np.ndarray) -> np.ndarray:
         table = values.reshape(planes, rows, width)

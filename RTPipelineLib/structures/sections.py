@@ -6,6 +6,7 @@ Contours and masks become the same thing here, so that all that follows (DVH, vo
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -16,6 +17,8 @@ from .coverage import Coverage, Lattice, cover, crooked_planes
 from .interpolation import BetweenPlanes, EndCaps, Layers, make_layers
 from .planes import PlaneStack, closed_loops, plane_stack
 from .polygons import loop_edges, plane_region, reversed_edges, robust_region, signed_areas
+
+BLOCK_EDGES = 12000
 
 
 class NoSections(NamedTuple):
@@ -28,7 +31,7 @@ class NoSections(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ContourSections:
-    """The regions of a contour stack: `edges` (n, 4) in mm and the plane of each.
+    """The regions of a contour stack: `edges` (n, 4) in mm and the plane of each, ascending.
 
     `area_mm2` (p,) are the areas of the sections (of crossing loops: before they are resolved).
     """
@@ -47,20 +50,21 @@ class ContourSections:
     @property
     def bounds_mm(self) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper corner (u, v) of all sections."""
-        points = self.stack.points_mm
-        return points.min(axis=0), points.max(axis=0)
+        columns = self.stack.points_mm.T
+        return np.array([c.min() for c in columns]), np.array([c.max() for c in columns])
 
     def coverage(self, lattice: Lattice) -> Coverage:
         """Exact coverage of every plane; loops that cross themselves are resolved on the way."""
-        shape = (len(self.stack.w_mm), *lattice.shape)
-        edges = lattice.to_cells(self.edges)
-        coverage = cover(edges, self.plane, shape)
+        coverage = Coverage.empty((len(self.stack.w_mm), *lattice.shape))
+        first_edge = np.searchsorted(self.plane, np.arange(len(self.stack.w_mm) + 1))
+        for a, b in _plane_blocks(first_edge):
+            part = slice(first_edge[a], first_edge[b])
+            edges, plane = lattice.to_cells(self.edges[part]), self.plane[part] - a
+            coverage.write(slice(a, b), cover(edges, plane, (b - a, *lattice.shape)))
         for plane in crooked_planes(coverage):
             region = lattice.to_cells(_resolved(self.stack, int(plane)))
             one = cover(region, np.zeros(len(region), dtype=np.int64), (1, *lattice.shape))
-            coverage.share[plane] = one.share[0]
-            coverage.moment_u[plane] = one.moment_u[0]
-            coverage.moment_v[plane] = one.moment_v[0]
+            coverage.write(slice(plane, plane + 1), one)
         return coverage
 
     def layers(
@@ -149,7 +153,18 @@ def _regions(stack: PlaneStack) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]
         parts.append(region)
         planes.append(np.full(len(region), number))
         flags.extend(found)
-    return np.concatenate(parts), np.concatenate(planes), tuple(dict.fromkeys(flags))
+    plane = np.concatenate(planes)
+    order = np.argsort(plane, kind="stable")
+    return np.concatenate(parts)[order], plane[order], tuple(dict.fromkeys(flags))
+
+
+def _plane_blocks(first_edge: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Runs of planes with so many edges that the work on them stays in the processor's cache."""
+    begin = 0
+    for end in range(1, len(first_edge)):
+        if end == len(first_edge) - 1 or first_edge[end] - first_edge[begin] >= BLOCK_EDGES:
+            yield begin, end
+            begin = end
 
 
 def _resolved(stack: PlaneStack, plane: int) -> np.ndarray:
