@@ -10,6 +10,8 @@ import logging
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,7 +43,6 @@ ROW_ORDER = (
     "item",
     "error",
 )
-NOT_IN_WORKBOOK = ("dvh_curves",)
 
 # Limits of the XLSX format (ECMA-376 as Excel implements it).
 XLSX_ROWS, XLSX_COLUMNS, XLSX_TEXT = 1_048_576, 16_384, 32_767
@@ -66,22 +67,97 @@ def concat_parquet(
     import pandas
     import pyarrow
 
-    parts: list[pyarrow.Table] = []
-    failures: list[tuple[Path, str]] = []
-    schema = pyarrow.schema([])
-    for path in paths:
-        try:
-            part = _read(path)
-            schema = pyarrow.unify_schemas([schema, part.schema], promote_options="permissive")
-        except (OSError, pyarrow.ArrowException) as error:
-            failures.append((path, _reason(path, error)))
-            continue
-        parts.append(part)
-    _report_drift(table, parts, schema)
+    sources = _Sources(paths, table)
+    parts = [part for path in sources.paths if (part := sources.read(path)) is not None]
     if not parts:
-        return pandas.DataFrame(columns=layout(table)), failures
-    joined = pyarrow.concat_tables(parts, promote_options="permissive")
-    return arranged(joined.to_pandas(), table), failures
+        return pandas.DataFrame(columns=layout(table)), sources.failures
+    return arranged(pyarrow.concat_tables(parts).to_pandas(), table), sources.failures
+
+
+@dataclass(frozen=True)
+class Joined:
+    """A table too long for the memory and for a sheet: its columns, its number of rows, and (path,
+    reason) of every file left out."""
+
+    columns: tuple[str, ...]
+    rows: int
+    failures: tuple[tuple[Path, str], ...]
+
+
+def join_parquet(paths: Sequence[Path], folder: Path, name: str, *, csv: bool = False) -> Joined:
+    """Write `<name>.parquet`, on request also `<name>.csv`, from the same table of many courses.
+
+    As `concat_parquet` and `write_table`, but with one course at a time in memory: the rows are
+    sorted within each file, and the files stand in the order in which they are given.
+    Raises `OutputError` when the folder cannot be written.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    sources = _Sources(paths, name)
+    columns = ordered(name, sources.schema.names) or layout(name)
+    schema = pyarrow.schema(
+        [sources.schema.field(c) if sources.paths else (c, pyarrow.null()) for c in columns]
+    )
+    rows = 0
+    with ExitStack() as stack:
+        target = stack.enter_context(atomic_path(folder / f"{name}.parquet"))
+        text = stack.enter_context(atomic_path(folder / f"{name}.csv")) if csv else None
+        # Closed before the files get their names, as Windows needs it.
+        writer = stack.enter_context(pyarrow.parquet.ParquetWriter(target, schema))
+        if text is not None:
+            _append_csv(schema.empty_table().to_pandas(), text, header=True)
+        for path in sources.paths:
+            if (part := sources.read(path)) is None:
+                continue
+            frame = arranged(part.to_pandas(), name)
+            writer.write_table(pyarrow.Table.from_pandas(frame, schema, preserve_index=False))
+            rows += len(frame)
+            if text is not None:
+                _append_csv(frame, text)
+    return Joined(tuple(columns), rows, tuple(sources.failures))
+
+
+class _Sources:
+    """The files of one table that fit together, their common schema, and why others are left
+    out."""
+
+    def __init__(self, paths: Sequence[Path], table: str) -> None:
+        import pyarrow
+        import pyarrow.parquet
+
+        self.paths: list[Path] = []
+        self.schema = pyarrow.schema([])
+        self._asked = paths
+        self._reasons: dict[Path, str] = {}
+        schemas = []
+        for path in paths:
+            try:
+                own = pyarrow.parquet.read_schema(path).remove_metadata()
+                joint = pyarrow.unify_schemas([self.schema, own], promote_options="permissive")
+            except (OSError, pyarrow.ArrowException) as error:
+                self._reasons[path] = _reason(path, error)
+                continue
+            self.schema = joint
+            self.paths.append(path)
+            schemas.append(own)
+        _report_drift(table, schemas, self.schema)
+
+    @property
+    def failures(self) -> list[tuple[Path, str]]:
+        """Every file left out so far, in the order in which they were given."""
+        return [(path, self._reasons[path]) for path in self._asked if path in self._reasons]
+
+    def read(self, path: Path) -> pyarrow.Table | None:
+        """The file's rows in the common schema; None when it turns out to be damaged."""
+        import pyarrow
+
+        try:
+            lacking = self.schema.empty_table()
+            return pyarrow.concat_tables([lacking, _read(path)], promote_options="permissive")
+        except (OSError, pyarrow.ArrowException) as error:
+            self._reasons[path] = _reason(path, error)
+            return None
 
 
 def _read(path: Path) -> pyarrow.Table:
@@ -98,11 +174,10 @@ def _reason(path: Path, error: Exception) -> str:
     return f"{path.name} cannot be used ({what}); delete it and run the course again"
 
 
-def _report_drift(table: str, parts: Sequence[pyarrow.Table], schema: pyarrow.Schema) -> None:
+def _report_drift(table: str, parts: Sequence[pyarrow.Schema], schema: pyarrow.Schema) -> None:
     """Say which columns only some of the files have."""
     lacking = {
-        name: sum(name not in part.schema.names for part in parts)
-        for name in ordered(table, schema.names)
+        name: sum(name not in part.names for part in parts) for name in ordered(table, schema.names)
     }
     drifted = [f"{name} ({count})" for name, count in lacking.items() if count]
     if drifted:
@@ -166,9 +241,15 @@ def write_table(
         written.append(folder / f"{name}.parquet")
     if csv:
         with atomic_path(folder / f"{name}.csv") as temporary:
-            _harmless(frame).to_csv(temporary, index=False, encoding="utf-8", lineterminator="\n")
+            _append_csv(frame, temporary, header=True)
         written.append(folder / f"{name}.csv")
     return written
+
+
+def _append_csv(frame: pandas.DataFrame, path: Path, *, header: bool = False) -> None:
+    _harmless(frame).to_csv(
+        path, mode="a", header=header, index=False, encoding="utf-8", lineterminator="\n"
+    )
 
 
 def _harmless(frame: pandas.DataFrame) -> pandas.DataFrame:
@@ -197,12 +278,12 @@ def _map_text(frame: pandas.DataFrame, change: Callable[[str], str]) -> pandas.D
 # -- XLSX -----------------------------------------------------------------------------------------
 
 
-def write_workbook(tables: Mapping[str, pandas.DataFrame], path: Path) -> None:
+def write_workbook(tables: Mapping[str, pandas.DataFrame | Joined], path: Path) -> None:
     """One workbook with a sheet per table, written row by row.
 
     Numbers are numbers, texts are texts whatever they start with, unknown values are empty cells.
-    A table beyond the format's limits is cut, and its first line says so; `dvh_curves` is only
-    named.
+    A table beyond the format's limits is cut, and its first line says so; one that was joined on
+    disk is only named.
     Raises `OutputError` when the file cannot be written.
     """
     import xlsxwriter
@@ -219,8 +300,8 @@ def write_workbook(tables: Mapping[str, pandas.DataFrame], path: Path) -> None:
         header = workbook.add_format({"bold": True, "bottom": 1})
         for name, frame in tables.items():
             sheet = workbook.add_worksheet(name[:31])
-            if name in NOT_IN_WORKBOOK:
-                rows = f"{len(frame):,} rows"
+            if isinstance(frame, Joined):
+                rows = f"{frame.rows:,} rows"
                 sheet.write_string(0, 0, f"{rows}, too many for a sheet: see {name}.parquet")
             else:
                 _write_sheet(sheet, name, frame, header)

@@ -16,7 +16,9 @@ from ..errors import DataError
 from ..report.codebook import codebook_for
 from ..report.tables import (
     FAILURE_COLUMNS,
+    Joined,
     concat_parquet,
+    join_parquet,
     rows_frame,
     write_table,
     write_workbook,
@@ -35,6 +37,8 @@ COURSE_TABLES = {
     "dvh_metrics": ("dvh", "dvh/metrics.parquet"),
     "dvh_curves": ("dvh", "dvh/curves.parquet"),
 }
+# A million rows a course: joined on disk, one course after another.
+TOO_LONG = ("dvh_curves",)
 
 
 @dataclass(frozen=True)
@@ -91,12 +95,12 @@ def aggregate(out: Path, config: Config) -> Summary:
             record = records.get(stage)
             if record is not None and record.status in (DONE, PARTIAL) and name in record.outputs:
                 files[table].append((course, folder / name))
-    tables: dict[str, pandas.DataFrame] = {"courses": rows_frame(rows, "courses")}
+    results = out / "results"
+    tables: dict[str, pandas.DataFrame | Joined] = {"courses": rows_frame(rows, "courses")}
     for table, sources in files.items():
-        tables[table] = _joined(table, sources, failures)
+        tables[table] = _joined(table, sources, failures, results, csv=config.output.csv)
     failures.sort(key=lambda row: tuple(str(row[name]) for name in FAILURE_COLUMNS))
     tables["failures"] = rows_frame(failures, "failures")
-    results = out / "results"
     _write(tables, results, config)
     return Summary(len(rows), statuses, tuple(failures), tuple(waiting), results)
 
@@ -156,26 +160,40 @@ def _records(folder: Path, course: Course, failures: list[dict[str, str]]) -> di
 
 
 def _joined(
-    table: str, sources: Iterable[tuple[Course, Path]], failures: list[dict[str, str]]
-) -> pandas.DataFrame:
-    courses = {str(path): course for course, path in sources}
-    frame, unreadable = concat_parquet([path for _, path in sources], table)
+    table: str,
+    sources: Iterable[tuple[Course, Path]],
+    failures: list[dict[str, str]],
+    results: Path,
+    *,
+    csv: bool,
+) -> pandas.DataFrame | Joined:
+    """One table of all courses; a file that cannot be used becomes a failure."""
+    sources = sorted(sources, key=lambda source: (source[0].patient_id, source[0].course_id))
+    courses = {path: course for course, path in sources}
+    joined: pandas.DataFrame | Joined
+    if table in TOO_LONG:
+        joined = join_parquet(list(courses), results, table, csv=csv)
+        unreadable = joined.failures
+    else:
+        joined, unreadable = concat_parquet(list(courses), table)
     for path, reason in unreadable:
-        course = courses[str(path)]
+        course = courses[path]
         failures.append(
             _failure(course.patient_id, course.course_id, "aggregate", table, reason, path)
         )
-    return frame
+    return joined
 
 
-def _write(tables: dict[str, pandas.DataFrame], results: Path, config: Config) -> None:
+def _write(tables: dict[str, pandas.DataFrame | Joined], results: Path, config: Config) -> None:
     """Parquet always, `failures.csv` always, workbook and other CSV as configured."""
-    results.mkdir(exist_ok=True)
-    tables = {**tables, "codebook": codebook_for(tables)}
-    for name, frame in tables.items():
+    columns = {n: list(t.columns) for n, t in tables.items()}
+    tables = {**tables, "codebook": codebook_for(columns)}
+    for name, table in tables.items():
+        if isinstance(table, Joined):  # it is on disk already
+            continue
         record = name != "codebook"
         as_csv = config.output.csv or name in ("failures", "codebook")
-        write_table(frame, results, name, csv=as_csv, parquet=record)
+        write_table(table, results, name, csv=as_csv, parquet=record)
     if config.output.xlsx:
         write_workbook(tables, results / "results.xlsx")
 

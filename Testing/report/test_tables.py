@@ -21,6 +21,7 @@ from RTPipelineLib.report.tables import (
     FAILURE_COLUMNS,
     arranged,
     concat_parquet,
+    join_parquet,
     metrics_columns,
     rows_frame,
     write_table,
@@ -126,7 +127,9 @@ def test_a_table_beyond_the_limits_says_that_it_is_cut(tmp_path, monkeypatch):
 
 def test_curves_are_named_but_not_written(tmp_path):
     curves = pandas.DataFrame({"dose_gy": np.arange(1234.0)})
-    write_workbook({"dvh_curves": curves}, tmp_path / "results.xlsx")
+    curves.to_parquet(tmp_path / "curves.parquet", index=False)
+    joined = join_parquet([tmp_path / "curves.parquet"], tmp_path, "dvh_curves")
+    write_workbook({"dvh_curves": joined}, tmp_path / "results.xlsx")
     ((cell,),) = read_sheet(tmp_path / "results.xlsx", "dvh_curves")
     assert cell.value == "1,234 rows, too many for a sheet: see dvh_curves.parquet"
 
@@ -336,3 +339,48 @@ def test_the_same_courses_in_any_order_give_the_same_bytes(tmp_path):
         written.append({path.name: path.read_bytes() for path in folder.iterdir()})
     assert written[0] == written[1]
     assert sorted(written[0]) == ["dvh_metrics.csv", "dvh_metrics.parquet", "results.xlsx"]
+
+
+# -- tables that are longer than the memory -------------------------------------------------------
+
+
+def curve_file(folder: Path, patient: str, **columns: object) -> Path:
+    path = folder / patient / "curves.parquet"
+    path.parent.mkdir(parents=True)
+    frame = {"patient_id": patient, "roi_name": ["=B", "=B", "A"], "dose_gy": [0.0, 0.01, 0.0]}
+    pandas.DataFrame({**frame, **columns}).to_parquet(path, index=False)
+    return path
+
+
+def test_a_table_joined_on_disk_is_the_one_joined_in_memory(tmp_path):
+    paths = [
+        curve_file(tmp_path, "P1", volume_cc=[2, 1, 3]),
+        curve_file(tmp_path, "P2", volume_cc=[2.5, 1.5, 3.5], volume_percent=[100.0, 50.0, 100.0]),
+        curve_file(tmp_path, "P3", volume_cc=[None, None, None]),
+    ]
+    frame, _ = concat_parquet(paths, "dvh_curves")
+    write_table(frame, tmp_path / "memory", "dvh_curves", csv=True)
+    joined = join_parquet(paths, tmp_path / "disk", "dvh_curves", csv=True)
+    assert (list(joined.columns), joined.rows, joined.failures) == (list(frame.columns), 9, ())
+    pandas.testing.assert_frame_equal(
+        pandas.read_parquet(tmp_path / "disk" / "dvh_curves.parquet"), frame
+    )
+    texts = [(tmp_path / way / "dvh_curves.csv").read_bytes() for way in ("memory", "disk")]
+    assert texts[0] == texts[1]
+
+
+def test_a_bad_file_costs_a_table_joined_on_disk_itself_only(tmp_path):
+    good = curve_file(tmp_path, "P1")
+    whole = good.read_bytes()
+    flipped = tmp_path / "P0" / "curves.parquet"  # its footer is whole, its rows are not
+    flipped.parent.mkdir()
+    flipped.write_bytes(whole[:20] + bytes(255 - b for b in whole[20:200]) + whole[200:])
+    joined = join_parquet([flipped, good, tmp_path / "none.parquet"], tmp_path, "dvh_curves")
+    assert [path for path, _ in joined.failures] == [flipped, tmp_path / "none.parquet"]
+    assert joined.rows == len(pandas.read_parquet(tmp_path / "dvh_curves.parquet")) == 3
+
+
+def test_no_file_gives_a_table_joined_on_disk_without_rows(tmp_path):
+    assert join_parquet([], tmp_path, "dvh_curves").columns == tuple(layout("dvh_curves"))
+    found = pandas.read_parquet(tmp_path / "dvh_curves.parquet")
+    assert (list(found.columns), len(found)) == (layout("dvh_curves"), 0)
