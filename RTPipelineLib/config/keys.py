@@ -19,6 +19,7 @@ from .section import (
     Device,
     ExistingFile,
     ExistingPath,
+    GoalsFile,
     Levels,
     Metric,
     Names,
@@ -27,6 +28,7 @@ from .section import (
     PositiveInt,
     Section,
     Text,
+    goal_templates,
     unique,
 )
 
@@ -216,17 +218,31 @@ class SegmentationKeys(Section):
 class Uncertainty(Section):
     """Bands around DVH metrics."""
 
-    enabled: bool = Field(False, description="add columns <metric>_low and <metric>_high")
+    enabled: bool = Field(
+        False, description="add columns <metric>_low and <metric>_high, and bands to the curves"
+    )
     systematic_mm: Annotated[float, Field(ge=0)] = Field(
-        3.0, description="mm, size of the set-up shifts (one standard deviation for monte-carlo)"
+        3.0,
+        description="mm, length of the set-up shifts (for monte-carlo the standard deviation along "
+        "each axis)",
     )
     random_mm: Annotated[float, Field(ge=0)] = Field(
         0.0, description="mm, standard deviation of the daily shifts; blurs the dose"
     )
     method: Literal["6-shifts", "14-shifts", "monte-carlo"] = Field(
-        "6-shifts", description="shifts along the axes, also along the diagonals, or random ones"
+        "6-shifts",
+        description="shifts along the patient's axes, also along the diagonals, or random ones, of "
+        "which the 5th to 95th percentile count",
+    )
+    draws: Annotated[int, Field(ge=20)] = Field(
+        100, description="number of random shifts; each costs as much as the DVH itself"
     )
     seed: Annotated[int, Field(ge=0)] = Field(1, description="of the random shifts")
+    contour_spacing: bool = Field(
+        True,
+        description="also every other choice of end_caps and between_planes: what nobody drew "
+        "between and beyond the contours",
+    )
 
 
 class DvhKeys(Section):
@@ -252,7 +268,12 @@ class DvhKeys(Section):
         "gEUD_Gy is empty for every structure that is not named here",
         examples=["{Rectum: 8, PTV: -10}"],
     )
-    goals: ExistingFile | None = Field(None, description="YAML with clinical goals")
+    goals: GoalsFile | None = Field(
+        None,
+        description="YAML with clinical goals (structure, metric, operator, limit, tolerance, "
+        "priority, source), or the name of a template, an example to be reviewed: "
+        f"{', '.join(goal_templates())}",
+    )
     uncertainty: Uncertainty = Field(
         Uncertainty(), description="spread of the metrics by set-up errors"
     )

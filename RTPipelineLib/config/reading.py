@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
-from typing import get_args
+from typing import TypeVar, get_args
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -21,6 +21,7 @@ from .keys import Config
 from .section import Section, nearest
 
 Key = tuple[str | int, ...]
+T = TypeVar("T", bound=Section)
 SHOWN = 60  # characters of a wrong value in a message
 _SCALARS = {"bool", "int", "float", "null"}
 _EXPECTED = {
@@ -52,22 +53,30 @@ def load_config(path: Path | None) -> Config:
     """
     if path is None:
         return Config()
-    path = Path(path)
-    document = _Document(path.name, _read(path))
-    data = _without_empty_sections(document.data, Config)
+    return read_section(Path(path), Config)
+
+
+def read_section(path: Path, model: type[T], *, list_key: str = "") -> T:
+    """A YAML file as one part of the configuration, such as `Config` itself.
+
+    With `list_key` the file may also be the bare list that stands under this key. Raises
+    `ConfigError` as `load_config` does.
+    """
+    document = _Document(path.name, _read(path), list_key)
+    data = _without_empty_sections(document.data, model)
     try:
-        config = Config.model_validate_json(
+        section = model.model_validate_json(
             json.dumps(data), context={"folder": path.resolve().parent}
         )
     except ValidationError as error:
         for detail in error.errors(include_url=False):
             key = _key(detail["loc"], data)
             if key not in document.broken:
-                document.report(document.line_of(key), _sentence(detail, data))
-        config = None
-    if document.problems or config is None:
+                document.report(document.line_of(key), _sentence(detail, data, model))
+        section = None
+    if document.problems or section is None:
         raise ConfigError("\n".join(text for _, text in sorted(document.problems)))
-    return config
+    return section
 
 
 def _read(path: Path) -> str:
@@ -88,6 +97,7 @@ class _Document:
 
     name: str
     text: str
+    list_key: str = ""
     data: dict = field(init=False)
     lines: dict[Key, int] = field(default_factory=dict)
     problems: set[tuple[int, str]] = field(default_factory=set)
@@ -97,6 +107,9 @@ class _Document:
 
     def __post_init__(self) -> None:
         node = self._compose()
+        if self.list_key and isinstance(node, SequenceNode):
+            self.data = {self.list_key: self._plain(node, (self.list_key,))}
+            return
         if node is not None and not isinstance(node, MappingNode):
             if isinstance(node, ScalarNode) and _tag(node) == "null":
                 node = None
@@ -141,6 +154,8 @@ class _Document:
                 return "a tab indents this line; YAML allows only spaces there"
             if re.search(r"(%|cc|Gy)\[", text):
                 return 'a DVH metric has brackets and must stand in quotes, such as "V20Gy[%]"'
+            if re.search(r"operator\s*:\s*>", text):
+                return 'an operator that begins with > must stand in quotes: ">="'
         reason = " ".join((error.problem or error.context or "unknown").split())
         return f"is not valid YAML ({reason}); look at this line and the one before it"
 
@@ -215,11 +230,11 @@ def _without_empty_sections(data: Mapping[str, object], model: type[Section]) ->
 # -- sentences ------------------------------------------------------------------------------------
 
 
-def _sentence(detail: ErrorDetails, data: dict) -> str:
+def _sentence(detail: ErrorDetails, data: dict, model: type[Section]) -> str:
     kind, key, found = detail["type"], _key(detail["loc"], data), _shown(detail["input"])
     context = detail.get("ctx", {})
     if kind == "extra_forbidden":
-        return f"{_dotted(key)} is not a key; {_hint(key)}"
+        return f"{_dotted(key)} is not a key; {_hint(key, model)}"
     if kind == "missing":
         return f"{_dotted(key)} needs the key {detail['loc'][-1]}"
     if kind == "value_error":
@@ -245,15 +260,15 @@ def _key(loc: Key, data: object) -> Key:
     return tuple(key)
 
 
-def _hint(key: Key) -> str:
+def _hint(key: Key, model: type[Section]) -> str:
     """What the user may have meant by an unknown key."""
-    siblings = _section_at(key[:-1]).model_fields
+    siblings = _section_at(key[:-1], model).model_fields
     close = nearest(key[-1], siblings)
     if close:
         return f"did you mean {close}?"
     elsewhere = [
         f"{name}.{key[-1]}"
-        for name, field in Config.model_fields.items()
+        for name, field in model.model_fields.items()
         for inner in _sections_in(field.annotation)
         if key[-1] in inner.model_fields
     ]
@@ -262,8 +277,7 @@ def _hint(key: Key) -> str:
     return f"known here: {', '.join(siblings)}"
 
 
-def _section_at(key: Key) -> type[Section]:
-    section: type[Section] = Config
+def _section_at(key: Key, section: type[Section]) -> type[Section]:
     for part in key:
         if part in section.model_fields:
             section = next(_sections_in(section.model_fields[part].annotation), section)

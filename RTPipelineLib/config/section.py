@@ -50,6 +50,23 @@ def _existing_file(path: Path, info: ValidationInfo) -> Path:
     return full
 
 
+def goal_templates() -> dict[str, Path]:
+    """The goal files that come with RT Pipeline, by name."""
+    folder = Path(__file__).resolve().parents[1] / "dvh" / "templates"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def _goal_file(path: Path, info: ValidationInfo) -> Path:
+    """A file of the user's, or the name of a template."""
+    try:
+        return _existing_file(path, info)
+    except ValueError as error:
+        templates = goal_templates()
+        if str(path) in templates:
+            return templates[str(path)]
+        raise ValueError(f"{error}; templates are {', '.join(templates)}") from None
+
+
 def _existing_path(path: Path, info: ValidationInfo) -> Path:
     folder = (info.context or {}).get("folder")
     full = path if folder is None else folder / path
@@ -58,7 +75,8 @@ def _existing_path(path: Path, info: ValidationInfo) -> Path:
     return full
 
 
-def _metric(text: str) -> str:
+def check_metric(text: str) -> str:
+    """A DVH metric as it should be written; `ValueError` with the nearest valid one."""
     match = METRIC.fullmatch(text)
     if match is None:
         known = _candidates(text)
@@ -121,7 +139,8 @@ PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 NonZero = Annotated[float, AfterValidator(_not_zero)]
 ExistingFile = Annotated[Path, AfterValidator(_existing_file)]
+GoalsFile = Annotated[Path, AfterValidator(_goal_file)]
 ExistingPath = Annotated[Path, AfterValidator(_existing_path)]
-Metric = Annotated[str, AfterValidator(_metric)]
+Metric = Annotated[str, AfterValidator(check_metric)]
 Device = Annotated[str, AfterValidator(_device)]
 Levels = Annotated[tuple[PositiveFloat, ...], AfterValidator(unique)]
