@@ -58,6 +58,26 @@ class ErrorModel:
     seed: int = 1
     contour_spacing: bool = True
 
+    @property
+    def sentence(self) -> str:
+        """What a band stands for, for readers of a report."""
+        causes, ends = [], "least and greatest value"
+        if self.systematic_mm > 0 and self.method == "monte-carlo":
+            causes.append(
+                f"{self.draws} random set-up shifts (standard deviation {self.systematic_mm:g} mm "
+                f"along each axis, seed {self.seed})"
+            )
+            ends += ", of the random shifts the {:g}th and {:g}th percentile".format(*PERCENTILES)
+        elif self.systematic_mm > 0:
+            count = self.method.partition("-")[0]
+            causes.append(f"{count} set-up shifts of {self.systematic_mm:g} mm")
+        if self.random_mm > 0:
+            causes.append(f"daily shifts of {self.random_mm:g} mm (standard deviation)")
+        if self.contour_spacing:
+            causes.append("other shapes between and beyond the contours")
+        what = ", ".join(causes) or "nothing that may be off"
+        return f"Bands: {what}; {ends}. No upper end where the structure leaves the dose grid."
+
 
 class Variant(NamedTuple):
     """One way in which it may be: the dose as the structure meets it, and how the structure is
@@ -70,8 +90,8 @@ class Variant(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Band:
-    """Lower and upper ends: of metrics by column (None where there is none), and of the cumulative
-    curve (n,) in % on the doses `dose_gy` (n,), nan where there is none."""
+    """Lower and upper ends: of `volume_cc` and the metrics by column (None where there is none),
+    and of the cumulative curve (n,) in % on the doses `dose_gy` (n,), nan where there is none."""
 
     low: Values
     high: Values
@@ -143,20 +163,21 @@ def blurred(dose: Dose, sigma_mm: float) -> Dose:
 def band(
     structure: Contours | Mask,
     planned: DVH,
+    values: Values,
     variants: Sequence[Variant],
-    values_of: Callable[[DVH, Variant | None], Values],
+    values_of: Callable[[DVH, int], Values],
     step_gy: float = 0.01,
 ) -> Band:
-    """The band of one structure around its `planned` DVH.
+    """The band of one structure around its `planned` DVH and the `values` of that.
 
-    `values_of` gives the metrics of the DVH of a variant (None: the planned one); the curve has
+    `values_of` gives the same values of the DVH of the variant with this number; the curve has
     points every `step_gy`. Raises what `compute_dvh` raises.
     """
-    rows, curves = [values_of(planned, None)], [planned.curve(step_gy).volume_percent]
+    rows, curves = [_with_volume(planned, values)], [planned.curve(step_gy).volume_percent]
     leaves_grid = False
-    for variant in variants:
+    for number, variant in enumerate(variants):
         dvh = compute_dvh(structure, variant.dose, variant.options)
-        rows.append(values_of(dvh, variant))
+        rows.append(_with_volume(dvh, values_of(dvh, number)))
         curves.append(dvh.curve(step_gy).volume_percent)
         leaves_grid |= dvh.is_partial
     drawn = np.array([False, *(variant.drawn for variant in variants)])
@@ -166,7 +187,7 @@ def band(
     stack = np.stack([np.pad(curve, (0, points - len(curve)), mode="edge") for curve in curves])
     low_percent, high_percent = _ends(stack, drawn)
     if leaves_grid or planned.is_partial:
-        high, high_percent = np.full_like(high, math.nan), np.full_like(high_percent, math.nan)
+        high[1:], high_percent = math.nan, np.full(points, math.nan)  # the volume is known
     return Band(
         low={name: _known(value) for name, value in zip(rows[0], low, strict=True)},
         high={name: _known(value) for name, value in zip(rows[0], high, strict=True)},
@@ -175,6 +196,11 @@ def band(
         high_percent=high_percent,
         flags=(LEAVES_GRID,) if leaves_grid and not planned.is_partial else (),
     )
+
+
+def _with_volume(dvh: DVH, values: Values) -> Values:
+    """The values after the volume of the structure, which depends on no dose."""
+    return {"volume_cc": dvh.volume_cc or None, **values}
 
 
 def _ends(values: np.ndarray, drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -73,6 +73,7 @@ RTOG = "Shaw et al., Int J Radiat Oncol Biol Phys 27 (1993) 1231"
 PADDICK = "Paddick, J Neurosurg 93 Suppl 3 (2000) 219"
 PADDICK_GI = "Paddick and Lippitz, J Neurosurg 105 Suppl (2006) 194"
 NIEMIERKO = "Niemierko, Med Phys 26 (1999) 1100"
+VAN_HERK = "van Herk et al., Int J Radiat Oncol Biol Phys 47 (2000) 1121"
 EQD2_SOURCE = (
     "Fowler, Br J Radiol 62 (1989) 679; Joiner and van der Kogel, Basic Clinical Radiobiology"
 )
@@ -105,6 +106,10 @@ def _dose_at(volume: str, unit: str, text: str, source: str = ICRU83) -> Entry:
 
 
 _HOTTEST = "Lowest dose in the hottest {} of the structure"
+_BAND = (
+    "under set-up errors and by contour spacing (dvh.uncertainty): extremes, of Monte Carlo's "
+    "draws the 5th and 95th percentile; empty where a variant has no such value"
+)
 _METRICS = (
     *_ROI,
     Entry("roi_standard_name", "", "Standard name by the mapping file; empty: none matched", TG263),
@@ -201,8 +206,8 @@ _METRICS = (
         "d = D / n of each voxel",
         EQD2_SOURCE,
     ),
-    Entry("<metric>_low", "as <metric>", "Lower end of the band of <metric> under set-up errors"),
-    Entry("<metric>_high", "as <metric>", "Upper end of the band of <metric> under set-up errors"),
+    Entry("<metric>_low", "as <metric>", f"Lower end of the band of <metric> {_BAND}", VAN_HERK),
+    Entry("<metric>_high", "as <metric>", f"Upper end of the band of <metric> {_BAND}", VAN_HERK),
     Entry("flags", "", "What to know about this row, ids separated by semicolons; empty: nothing"),
     Entry("dose_uids", "", "SOP Instance UIDs of the doses, separated by semicolons"),
     Entry("structure_set_uid", "", "SOP Instance UID of the structure set"),
@@ -216,6 +221,8 @@ _CURVES = (
     Entry("dose_gy", "Gy", "Dose of this point of the curve, in steps of 0.01 Gy"),
     Entry("volume_cc", "cc", "Volume that receives at least this dose", ICRU83),
     Entry("volume_percent", "%", "The same as a share of the structure's volume", ICRU83),
+    Entry("volume_percent_low", "%", f"Lower end of its band {_BAND}", VAN_HERK, optional=True),
+    Entry("volume_percent_high", "%", f"Upper end of its band {_BAND}", VAN_HERK, optional=True),
 )
 
 _COURSES = (

@@ -49,7 +49,8 @@ class CourseReport:
 
     `decisions` are (question, answer with its reason), `metrics` rows of `dvh_metrics`, `failures`
     rows of `failures`, `provenance` (what, value), `inputs` (file, SHA-256). `units` is how doses
-    are shown, Gy or cGy; all values are in Gy. `index_href` is the path of the cohort's page,
+    are shown, Gy or cGy; all values are in Gy. `bands` says what the bands around the curves mean
+    (empty: there are none). `index_href` is the path of the cohort's page,
     relative to this one (empty: there is none).
     """
 
@@ -66,6 +67,7 @@ class CourseReport:
     provenance: tuple[tuple[str, str], ...] = ()
     inputs: tuple[tuple[str, str], ...] = ()
     units: str = "Gy"
+    bands: str = ""
     index_href: str = ""
 
 

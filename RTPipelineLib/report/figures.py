@@ -22,7 +22,10 @@ DASHES = ("", "9 4", "2 3", "12 4 2 4", "5 2")
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """One cumulative DVH: ascending `dose_gy` (n,) and `volume_percent` (n,) from 100 downwards."""
+    """One cumulative DVH: ascending `dose_gy` (n,) and `volume_percent` (n,) from 100 downwards.
+
+    `low_percent` and `high_percent` (n,), if given, are the ends of a band around it.
+    """
 
     roi_name: str
     dose_gy: np.ndarray
@@ -30,6 +33,8 @@ class Curve:
     colour_rgb: tuple[int, int, int] | None = None
     dose_source: str = ""
     source: str = "clinical"
+    low_percent: np.ndarray | None = None
+    high_percent: np.ndarray | None = None
 
 
 def dvh_plot(curves: Sequence[Curve], units: str = "Gy") -> Markup:
@@ -109,17 +114,15 @@ def _line(
     label: str,
     number: int,
 ) -> Markup:
-    dose = np.asarray(curve.dose_gy, dtype=np.float64) * scale
-    volume = np.asarray(curve.volume_percent, dtype=np.float64)
-    valid = np.isfinite(dose) & np.isfinite(volume)
-    if not valid.any():
+    points = _drawn(curve.dose_gy, curve.volume_percent, scale, limit)
+    if not len(points):
         return Markup("")
-    points = np.column_stack([_x(dose[valid], limit), _y(np.clip(volume[valid], 0, 100))])
-    path = "M" + "L".join(f"{_short(x)} {_short(y)}" for x, y in simplified(points))
+    path = "M" + "L".join(f"{_short(x)} {_short(y)}" for x, y in points)
     name = f"dvh-{number}"
     return element(
         "g",
         element("title", label),
+        _band(curve, scale, limit, colour),
         element("path", id=name, d=path),
         element("use", href=f"#{name}", class_="reach"),
         class_="curve",
@@ -129,6 +132,27 @@ def _line(
         role="img",
         aria_label=label,
     )
+
+
+def _band(curve: Curve, scale: float, limit: float, colour: str) -> Markup | None:
+    """The area between both ends of the band; None where there is none."""
+    if curve.low_percent is None or curve.high_percent is None:
+        return None
+    low = _drawn(curve.dose_gy, curve.low_percent, scale, limit)
+    high = _drawn(curve.dose_gy, curve.high_percent, scale, limit)
+    if not (len(low) and len(high)):
+        return None
+    corners = " ".join(f"{_short(x)},{_short(y)}" for x, y in [*high, *low[::-1]])
+    return element("polygon", points=corners, fill=colour, class_="band")
+
+
+def _drawn(dose_gy: np.ndarray, percent: np.ndarray, scale: float, limit: float) -> np.ndarray:
+    """A curve in pixels (n, 2), with as few points as it takes; empty where nothing is known."""
+    dose = np.asarray(dose_gy, dtype=np.float64) * scale
+    volume = np.asarray(percent, dtype=np.float64)
+    valid = np.isfinite(dose) & np.isfinite(volume)
+    points = np.column_stack([_x(dose[valid], limit), _y(np.clip(volume[valid], 0, 100))])
+    return simplified(points)
 
 
 def _legend_entry(colour: str, dash: str | None, label: str) -> Markup:
@@ -168,10 +192,12 @@ def _label(curve: Curve, several_doses: bool) -> str:
 
 
 def _reach(curve: Curve) -> float:
-    """The dose where the curve ends."""
+    """The dose where the curve and its band end."""
     doses = np.asarray(curve.dose_gy, dtype=np.float64)
-    filled = doses[(np.asarray(curve.volume_percent) > 0) & np.isfinite(doses)]
-    return float(filled.max(initial=0.0))
+    filled = np.asarray(curve.volume_percent) > 0
+    if curve.high_percent is not None:
+        filled |= np.asarray(curve.high_percent) > 0
+    return float(doses[filled & np.isfinite(doses)].max(initial=0.0))
 
 
 def _nice_step(highest: float) -> float:

@@ -219,7 +219,8 @@ def _prescription(levels: Sequence[PrescriptionLevel], units: str) -> Markup:
 def _plot(facts: CourseReport) -> Markup:
     if not facts.curves:
         return _nothing("no curves; see the stages above for the reason")
-    return dvh_plot(facts.curves, facts.units)
+    note = element("p", facts.bands, class_="soft") if facts.bands else None
+    return joined(dvh_plot(facts.curves, facts.units), note)
 
 
 def _metrics(rows: Sequence[Row], units: str) -> Markup:

@@ -20,6 +20,7 @@ from ..dose.prescription import prescription_of
 from ..errors import DataError, UsageError
 from ..model import Contours, Dose
 from ..platform import atomic_path
+from ..stages.bands import BAND_COLUMNS
 from ..stages.dvh import DoseSource, Evaluated, curves_frame, evaluate, metrics_frame
 
 log = logging.getLogger(__name__)
@@ -76,8 +77,10 @@ def dvh_of_files(
         columns = ["roi_name", "dose_gy", "volume_cc", "volume_percent"]
         if len(files.rtdoses) > 1:
             columns.append("dose_source")
+        frame = curves_frame(results, ids)
+        columns += [name for name in BAND_COLUMNS if name in frame]
         with atomic_path(curves) as target:
-            curves_frame(results, ids)[columns].to_csv(target, index=False)
+            frame[columns].to_csv(target, index=False)
     for result in results:
         if result.problem is not None:
             log.error("%s", result.problem.message)

@@ -44,7 +44,6 @@ NOT_USED_YET = (
     "structures.voxelise",
     "segmentation",
     "dvh.goals",
-    "dvh.uncertainty",
     "dvh.crosscheck",
     "radiomics",
     "quality",

@@ -25,10 +25,12 @@ from ..dvh.metrics import (
     metric_columns,
     metric_row,
 )
+from ..dvh.uncertainty import Band
 from ..errors import DataError
 from ..model import CLOSED_TYPES, DVH, Contours, Dose, ImagePlanes, Prescription
 from ..platform import write_json
 from . import DONE, FAILED, PARTIAL, SKIPPED, Outcome, Problem, Stage, Task
+from .bands import Bands, with_band
 from .dose import COURSE, DOSE_FILE
 from .facts import prescription_from, read_facts
 from .load import IMAGE_FILE
@@ -59,13 +61,14 @@ class DoseSource:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """One structure under one dose: its row, its DVH (None when there is none) and what went
-    wrong."""
+    """One structure under one dose: its row, its DVH and the band around it (None when there is
+    none) and what went wrong."""
 
     roi: Contours
     row: dict[str, object]
     dvh: DVH | None
     problem: Problem | None = None
+    band: Band | None = None
 
 
 def _inputs(course: Course) -> Sequence[Path]:
@@ -128,20 +131,30 @@ def evaluate(structures: Iterable[Contours], source: DoseSource, config: Config)
         outside_dose=config.dose.outside_dose,
     )
     structures = list(structures)
-    isodoses = _Isodoses(structures, source)
-    return [_evaluate(roi, source, config, options, isodoses) for roi in structures]
+    isodoses = Isodoses(structures, source)
+    bands = Bands(isodoses, options, config) if config.dvh.uncertainty.enabled else None
+    return [_evaluate(roi, source, config, options, isodoses, bands) for roi in structures]
 
 
-class _Isodoses:
+class Isodoses:
     """Isodose volumes of one dose for the indices of its targets, calculated when first asked
     for."""
 
     def __init__(self, structures: Sequence[Contours], source: DoseSource) -> None:
         self.source = source
+        self.structures = structures
         self.externals = [s for s in structures if s.interpreted_type.upper() == "EXTERNAL"]
         levels = [self.level_of(s) for s in structures if s.is_target and len(s)]
         self.shared = {gy for gy in levels if levels.count(gy) > 1}
         self._volumes: dict[str, IsodoseVolumes | None] = {}
+
+    def under(self, dose: Dose) -> Isodoses:
+        """Those of another dose; the same when they cannot differ: without an External, shifting a
+        dose changes none of its isodose volumes."""
+        same = dose if self.externals else dose.array_gy
+        if same is (self.source.dose if self.externals else self.source.dose.array_gy):
+            return self
+        return Isodoses(self.structures, replace(self.source, dose=dose))
 
     def level_of(self, roi: Contours) -> float | None:
         """The prescribed dose that the structure's relative metrics refer to."""
@@ -164,7 +177,8 @@ def _evaluate(
     source: DoseSource,
     config: Config,
     options: DvhOptions,
-    isodoses: _Isodoses,
+    isodoses: Isodoses,
+    bands: Bands | None,
 ) -> Evaluated:
     level, rx_flag = level_for(roi.name, roi.number, roi.is_target, source.prescription)
     rx_gy = level.dose_gy if level else None
@@ -185,10 +199,12 @@ def _evaluate(
         flags.append("no-closed-contour")
     problem = None
     dvh = None
+    around = None
     metrics: dict[str, float | None] = dict.fromkeys(metric_columns(_settings(roi, config)))
     try:
         dvh = compute_dvh(roi, source.dose, options)
         metrics = metric_row(dvh, _settings(roi, config), rx_gy=rx_gy, isodoses=isodoses.of(roi))
+        around = bands.around(roi, dvh, metrics, _settings(roi, config)) if bands else None
     except DataError as error:
         flags.append("no-dvh")
         problem = Problem(roi.name, "error", f"{roi.name}: {error}")
@@ -204,11 +220,15 @@ def _evaluate(
         if roi.is_target and rx_gy in isodoses.shared and rx_gy is not None:
             flags.append("isodose-shared-by-targets")
     row |= metrics
+    if around is not None:
+        row |= {f"{name}_low": value for name, value in around.low.items()}
+        row |= {f"{name}_high": value for name, value in around.high.items()}
+        flags += around.flags
     row["flags"] = ";".join(dict.fromkeys(flag for flag in flags if flag))
     row["dose_uids"] = ";".join(source.dose.sop_uids)
     row["structure_set_uid"] = roi.structure_set_uid
     row["plan_uids"] = ";".join(source.plan_uids)
-    return Evaluated(roi, row, dvh, problem)
+    return Evaluated(roi, row, dvh, problem, around)
 
 
 def _settings(roi: Contours, config: Config) -> MetricSettings:
@@ -240,6 +260,8 @@ def curves_frame(results: Sequence[Evaluated], ids: dict[str, str]) -> pandas.Da
             continue
         curve = result.dvh.curve(CURVE_STEP_GY)
         columns = {**ids, **{key: result.row[key] for key in keys}, **curve._asdict()}
+        if result.band is not None:
+            columns |= with_band(curve, result.band)
         frames.append(pandas.DataFrame(columns))
     if not frames:
         names = [*ids, *keys, "dose_gy", "volume_cc", "volume_percent"]

@@ -12,6 +12,7 @@ from ..report.content import CourseReport, Notice, ObjectRow, StageRow
 from ..report.figures import Curve
 from ..report.html import course_page
 from . import DONE, Outcome, Stage, Task
+from .bands import BAND_COLUMNS, error_model
 from .dose import DOSE_FILE
 from .dvh import CURVES_FILE, METRICS_FILE, STRUCTURES_FILE
 from .facts import prescription_from, read_facts
@@ -59,6 +60,7 @@ def _content(task: Task) -> CourseReport:
             for item in records[name].get("inputs") or ()
         ),
         units=task.config.dvh.units,
+        bands=error_model(task.config).sentence if task.config.dvh.uncertainty.enabled else "",
         index_href="../../../results/report.html",
     )
 
@@ -129,6 +131,7 @@ def _curves(folder: Path) -> tuple[Curve, ...]:
                 tuple(colour) if colour else None,
                 str(dose_source),
                 str(source),
+                *(part[name].to_numpy() if name in part else None for name in BAND_COLUMNS),
             )
         )
     return tuple(curves)
@@ -159,5 +162,5 @@ STAGE = Stage(
     run=_run,
     inputs=_inputs,
     uses=("load", "dose", "dvh"),
-    sections=("dvh.units",),
+    sections=("dvh.units", "dvh.uncertainty"),
 )
