@@ -24,6 +24,7 @@ COMMANDS = {
     "index": "read headers; print patients, courses, objects and unreadable files",
     "stage": "run one stage of one course",
     "dvh": "DVH of loose files, no course needed",
+    "sum-dose": "add dose files, physically or as EQD2, into one RTDOSE",
     "aggregate": "join all courses of an output folder into results/",
     "report": "write the HTML report of an output folder",
     "status": "what ran, failed or waits for a decision, per course",
@@ -116,7 +117,7 @@ def _fail(error: object, status: int) -> int:
 
 
 def _module(name: str):
-    return import_module(f"{__package__}.commands.{name}")
+    return import_module(f"{__package__}.commands.{name.replace('-', '_')}")
 
 
 def _set_up_messages(parsed: argparse.Namespace) -> None:

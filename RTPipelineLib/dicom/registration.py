@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from pydicom.uid import SpatialRegistrationStorage
 
 from ..errors import DicomError, GeometryError
 from ..geometry import Grid
@@ -21,6 +22,7 @@ from .headers import REG, kind_of
 
 _LAST_ROW = np.array([0.0, 0.0, 0.0, 1.0])
 _RIGID_TOLERANCE = 1e-3
+_INVERSE_STEPS, _INVERSE_MM = 50, 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +66,11 @@ class DeformableRegistration:
     offsets_mm: np.ndarray | None = None
     image_uids: tuple[str, ...] = ()
 
+    @property
+    def matrix(self) -> np.ndarray | None:
+        """The whole mapping as one 4 x 4 matrix where there is no deformation grid, else None."""
+        return self.post @ self.pre if self.grid is None else None
+
     def covers(self, points_mm: np.ndarray) -> np.ndarray:
         """`(...)` booleans: inside the deformation grid (to the edges of its outer voxels)."""
         if self.grid is None:
@@ -83,13 +90,67 @@ class DeformableRegistration:
             moved[~self.covers(points)] = np.nan
         return _apply(self.post, moved)
 
+    def inverse(self) -> InverseDeformation:
+        """The same deformation from the source frame to the registered frame."""
+        return InverseDeformation(self)
+
+
+@dataclass(frozen=True, eq=False)
+class InverseDeformation:
+    """A deformation run backwards: from the source frame to the registered frame.
+
+    Solved point by point (Chen et al., Med Phys 35 (2008) 81):
+    x = pre^-1 (post^-1 (y) - offset(x)).
+    """
+
+    forward: DeformableRegistration
+
+    @property
+    def from_frame_uid(self) -> str:
+        """The source frame of the deformation."""
+        return self.forward.to_frame_uid
+
+    @property
+    def to_frame_uid(self) -> str:
+        """The registered frame of the deformation."""
+        return self.forward.from_frame_uid
+
+    @property
+    def matrix(self) -> np.ndarray | None:
+        """One 4 x 4 matrix where there is no deformation grid, else None."""
+        return None if self.forward.matrix is None else np.linalg.inv(self.forward.matrix)
+
+    def inverse(self) -> DeformableRegistration:
+        """The deformation itself."""
+        return self.forward
+
+    def map_points(self, points_mm: np.ndarray) -> np.ndarray:
+        """Points `(..., 3)` of the source frame in the registered frame; NaN outside the grid and
+        where no point maps back to within 0.01 mm (the deformation folds)."""
+        points = np.asarray(points_mm, dtype=np.float64)
+        shifted = _apply(np.linalg.inv(self.forward.post), points)
+        back = np.linalg.inv(self.forward.pre)
+        found = _apply(back, shifted)
+        grid, offsets = self.forward.grid, self.forward.offsets_mm
+        if grid is None or offsets is None:
+            return found
+        for _ in range(_INVERSE_STEPS):
+            step = _apply(back, shifted - _trilinear(offsets, grid.to_index(found)))
+            change = np.abs(step - found).max(initial=0.0)
+            found = step
+            if change < _INVERSE_MM / 10:
+                break
+        missed = self.forward.map_points(found) - points
+        found[~(np.abs(missed).max(axis=-1) < _INVERSE_MM)] = np.nan
+        return found
+
 
 @dataclass(frozen=True, eq=False)
 class Registration:
     """One registration object: its registered frame and an item for each source.
 
-    Flags: `several-matrices` (an item chains matrices; they are applied in item order, which other
-    readers reverse) and `bad-value:*`.
+    Flags: `several-matrices` (an item chains matrices; they are applied in item order, as vtk-dicom
+    does, which some readers reverse) and `bad-value:*`.
     """
 
     sop_uid: str
@@ -97,6 +158,14 @@ class Registration:
     matrices: tuple[MatrixRegistration, ...] = ()
     deformations: tuple[DeformableRegistration, ...] = ()
     flags: tuple[str, ...] = field(default=())
+    sop_class_uid: str = SpatialRegistrationStorage
+
+    @property
+    def mappings(self) -> tuple[MatrixRegistration | DeformableRegistration, ...]:
+        """The items that join two different frames (the registered one is often listed too)."""
+        items = (*self.matrices, *self.deformations)
+        ends = [(m, {m.from_frame_uid, m.to_frame_uid} - {""}) for m in items]
+        return tuple(m for m, frames in ends if len(frames) == 2)
 
 
 def read_registration(path: str | Path) -> Registration:
@@ -126,7 +195,12 @@ def read_registration(path: str | Path) -> Registration:
     if not matrices and not deformations:
         raise DicomError("holds no registration; export it again", path)
     return Registration(
-        header.text("SOPInstanceUID"), frame_uid, matrices, deformations, tuple(header.flags)
+        header.text("SOPInstanceUID"),
+        frame_uid,
+        matrices,
+        deformations,
+        tuple(header.flags),
+        header.text("SOPClassUID") or SpatialRegistrationStorage,
     )
 
 

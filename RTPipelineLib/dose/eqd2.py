@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import DoseRefused
+from ..geometry import Grid
 from ..model import Dose
 from .accumulate import LazyDose, sum_doses, sum_grid
 from .facts import DoseCandidate, PlanFacts
@@ -54,14 +55,22 @@ def bed(dose_gy: np.ndarray, fractions: int, alpha_beta_gy: float) -> np.ndarray
     return dose * (1.0 + dose / fractions / alpha_beta_gy)
 
 
+def is_biological(comment: str) -> bool:
+    """True when a dose's comment or label says that it is BED or EQD2 already."""
+    return bool(_BIOLOGICAL.search(comment))
+
+
 @dataclass(frozen=True, eq=False)
 class Delivery:
     """Doses that are given together in the same `fractions`. `weight` is the delivered share of
-    them (20 of 25: 0.8), which leaves the dose of each fraction as it is."""
+    them (20 of 25: 0.8), which leaves the dose of each fraction as it is. `ion` and `comment` are
+    as for `convert`."""
 
     doses: tuple[Dose | LazyDose, ...]
     fractions: int
     weight: float = 1.0
+    ion: bool = False
+    comment: str = ""
 
 
 def convert(
@@ -98,15 +107,19 @@ def sum_converted(
     alpha_beta_gy: float,
     *,
     quantity: str = EQD2,
-    ion: bool = False,
+    grid: Grid | None = None,
     max_voxels: int | None = None,
 ) -> Dose:
     """EQD2 or BED of a whole treatment: the physical doses of each course of fractions are
-    resampled onto one grid and added, then converted, weighted and added up.
+    resampled onto one grid (`grid`, by default their union) and added, then converted, weighted and
+    added up.
 
     Raises what `convert` and `sum_doses` raise.
     """
-    grid, flags = sum_grid([d.grid for delivery in deliveries for d in delivery.doses], max_voxels)
+    flags: tuple[str, ...] = ()
+    if grid is None:
+        grids = [dose.grid for delivery in deliveries for dose in delivery.doses]
+        grid, flags = sum_grid(grids, max_voxels)
 
     def part(delivery: Delivery) -> Callable[[], Dose]:
         return lambda: convert(
@@ -114,7 +127,8 @@ def sum_converted(
             delivery.fractions,
             alpha_beta_gy,
             quantity=quantity,
-            ion=ion,
+            ion=delivery.ion,
+            comment=delivery.comment,
         )
 
     total = sum_doses(
@@ -228,7 +242,7 @@ def _check(fractions: int, alpha_beta_gy: float) -> None:
 
 def _refuse(dose: Dose, ion: bool, comment: str) -> None:
     name = ", ".join(dose.sop_uids) or "the dose"
-    if {EQD2, BED} & {*dose.flags} or _BIOLOGICAL.search(comment):
+    if {EQD2, BED} & {*dose.flags} or is_biological(comment):
         raise DoseRefused(f"{name} is a biological dose (BED or EQD2) already")
     if dose.dose_type == "EFFECTIVE" and not ion:
         raise DoseRefused(
