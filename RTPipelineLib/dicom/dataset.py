@@ -56,7 +56,7 @@ _BINARY_VR = {
 }
 
 
-class _Watched(io.BufferedReader):
+class _Watched:
     """A file that remembers whether it ended in the middle of an element header.
 
     pydicom takes that for the regular end of the file.
@@ -71,13 +71,24 @@ class _Watched(io.BufferedReader):
         return data
 
 
-def read_dataset(path: str | Path, *, stop_before_pixels: bool = False) -> Dataset:
+class _WatchedFile(_Watched, io.BufferedReader):
+    """A file on disk."""
+
+
+class _WatchedBytes(_Watched, io.BytesIO):
+    """A file in memory."""
+
+
+def read_dataset(
+    path: str | Path, *, stop_before_pixels: bool = False, content: bytes | None = None
+) -> Dataset:
     """Read a DICOM file, with or without preamble; values are decoded when they are asked for.
 
+    `content` stands for the file's bytes when the caller has read them; `path` then only names it.
     Raises `DicomError` when the file cannot be opened, is not DICOM, or ends too early.
     """
     try:
-        with _Watched(io.FileIO(path)) as file:
+        with _opened(path, content) as file:
             _check_is_dicom(file, path)
             ds = pydicom.dcmread(file, force=True, stop_before_pixels=stop_before_pixels)
             cut_short = file.cut_short or _last_value_is_short(ds)
@@ -98,7 +109,11 @@ def read_dataset(path: str | Path, *, stop_before_pixels: bool = False) -> Datas
     return ds
 
 
-def _check_is_dicom(file: io.BufferedReader, path: str | Path) -> None:
+def _opened(path: str | Path, content: bytes | None) -> _WatchedFile | _WatchedBytes:
+    return _WatchedFile(io.FileIO(path)) if content is None else _WatchedBytes(content)
+
+
+def _check_is_dicom(file: io.BufferedIOBase, path: str | Path) -> None:
     start = file.read(132)
     file.seek(0)
     # Without a preamble an object begins with group 0002 (file meta) or 0008, in either byte order.

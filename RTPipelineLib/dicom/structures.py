@@ -30,11 +30,20 @@ import numpy as np
 
 from ..errors import DicomError
 from ..model import Contours
+from .contour_items import (
+    CONTOUR_DATA,
+    OddItemsError,
+    StoredContour,
+    StoredRoi,
+    contour_items,
+    rgb,
+)
 from .dataset import Header, read_dataset
 from .decimals import parse_decimals
 from .headers import RTSTRUCT, kind_of, summarise
+from .scan import Header as ScannedHeader
+from .scan import scan_header
 
-_CONTOUR_DATA = 0x30060050
 # An explicit VR with a two-byte length cannot hold more (PS3.5 7.1.2); writers that overflow it
 # store the length modulo 65536.
 _SHORT_VALUE_LIMIT = 0xFFFF
@@ -74,7 +83,7 @@ def read_structure_set(path: str | Path) -> StructureSet:
 
     Raises `DicomError` when the file is missing, truncated, damaged or no structure set.
     """
-    header = Header(read_dataset(path, stop_before_pixels=True))
+    header, items = _read(path)
     _check_kind(header, path)
     summary = summarise(header.ds, RTSTRUCT)
     header.flags = list(summary["flags"])
@@ -84,7 +93,8 @@ def read_structure_set(path: str | Path) -> StructureSet:
     frames = list(dict.fromkeys(frames))
     if len(frames) > 1:
         header.flag("several-frames")
-    items = header.items("ROIContourSequence")
+    if items is None:
+        items = [_stored_roi(item) for item in header.items("ROIContourSequence")]
     if "bad-value:ROIContourSequence" in header.flags:
         raise DicomError("the contours are damaged; export the structure set again", path)
     sop_uid = header.text("SOPInstanceUID")
@@ -106,6 +116,31 @@ def read_structure_set(path: str | Path) -> StructureSet:
     )
 
 
+def _read(path: str | Path) -> tuple[Header, list[StoredRoi] | None]:
+    """The header and, where they are encoded plainly, the contours; None leaves these to the
+    header's own sequence."""
+    found = _contour_span(path)
+    if found is not None:
+        begin, end = found
+        content = Path(path).read_bytes()
+        try:
+            rest = read_dataset(path, content=content[:begin] + content[end:])
+            explicit = not rest.original_encoding[0]
+            return Header(rest), contour_items(content[begin:end], explicit)
+        except (OddItemsError, DicomError):
+            pass  # the general parser reads it, or says what is wrong
+    return Header(read_dataset(path, stop_before_pixels=True)), None
+
+
+def _contour_span(path: str | Path) -> tuple[int, int] | None:
+    """Where the ROI Contour Sequence lies in the file, if the plain scan finds it."""
+    try:
+        scanned = scan_header(path)
+    except OSError:
+        return None
+    return scanned.contours if isinstance(scanned, ScannedHeader) else None
+
+
 def _check_kind(header: Header, path: str | Path) -> None:
     sop_class, modality = header.text("SOPClassUID"), header.text("Modality")
     has_rois = header.has("StructureSetROISequence") or header.has("ROIContourSequence")
@@ -121,13 +156,13 @@ def _check_kind(header: Header, path: str | Path) -> None:
 
 
 def _rois(
-    declared: Sequence[dict], items: Sequence[Header], frame_uid: str, sop_uid: str
+    declared: Sequence[dict], items: Sequence[StoredRoi], frame_uid: str, sop_uid: str
 ) -> tuple[Contours, ...]:
     """All declared ROIs with their contours, then those that only the contours know."""
     times_declared = Counter(roi["number"] for roi in declared)
-    drawn: dict[int | None, list[Header]] = defaultdict(list)
+    drawn: dict[int | None, list[StoredRoi]] = defaultdict(list)
     for item in items:
-        drawn[item.integer("ReferencedROINumber")].append(item)
+        drawn[item.number].append(item)
     undeclared = [
         {"number": number, "name": "", "frame_uid": ""}
         for number in drawn
@@ -169,42 +204,47 @@ def _rois(
     return tuple(rois)
 
 
-def _read_contours(items: Sequence[Header]) -> _Drawn:
+def _stored_roi(item: Header) -> StoredRoi:
+    """The same from an item that the general parser read."""
+    own = Header(item.ds)
+    contours = [
+        StoredContour(
+            contour.text("ContourGeometricType").upper(),
+            contour.integer("NumberOfContourPoints"),
+            _text_of(contour),
+            _vr_of(contour),
+        )
+        for contour in own.items("ContourSequence")
+    ]
+    colour = rgb(own.numbers("ROIDisplayColor"))
+    number = own.integer("ReferencedROINumber")
+    if "bad-value:ContourSequence" in own.flags:
+        own.flags[:] = ["contours-unreadable"]
+    return StoredRoi(number, colour, contours, own.flags)
+
+
+def _read_contours(items: Sequence[StoredRoi]) -> _Drawn:
     """Loops, kinds and colour of one ROI from its items (regularly one) in the contour sequence."""
-    colour = None
-    contours: list[Header] = []
-    own_flags: list[str] = []
-    for item in items:
-        own = Header(item.ds)
-        rgb = own.numbers("ROIDisplayColor")
-        if len(rgb) == 3 and colour is None:
-            red, green, blue = (int(min(max(value, 0), 255)) for value in rgb)
-            colour = (red, green, blue)
-        contours += own.items("ContourSequence")
-        own_flags += own.flags
-    if "bad-value:ContourSequence" in own_flags:
-        own_flags = ["contours-unreadable"]
+    colour = next((item.colour_rgb for item in items if item.colour_rgb is not None), None)
+    contours = [contour for item in items for contour in item.contours]
+    own_flags = list(dict.fromkeys(flag for item in items for flag in item.flags))
     trouble: dict[str, list[int]] = defaultdict(list)
-    texts = [_text_of(contour) for contour in contours]
-    loops = _parse_loops(texts, trouble)
+    loops = _parse_loops([contour.text for contour in contours], trouble)
     kept, kinds = [], []
-    for index, (contour, text, loop) in enumerate(zip(contours, texts, loops, strict=True)):
-        declared = contour.integer("NumberOfContourPoints")
-        if _overflowed(contour, text, declared):
+    for index, (contour, loop) in enumerate(zip(contours, loops, strict=True)):
+        if _overflowed(contour):
             trouble["contours-unreadable"].append(index)
             if loop is not None:
                 trouble["contour-broken"].append(index)
             continue
         if loop is None:
             continue
-        if declared not in (None, len(loop)):
+        if contour.count not in (None, len(loop)):
             trouble["contour-count"].append(index)
-        kind = contour.text("ContourGeometricType").upper()
-        if not kind:
-            kind = "CLOSED_PLANAR"
+        if not contour.kind:
             trouble["contour-type-assumed"].append(index)
         kept.append(loop)
-        kinds.append(kind)
+        kinds.append(contour.kind or "CLOSED_PLANAR")
     if trouble.pop("contours-unreadable", None):
         own_flags = ["contours-unreadable"]
     flags = [f"{name}:{','.join(map(str, indices))}" for name, indices in trouble.items()]
@@ -221,7 +261,7 @@ def _text_of(contour: Header) -> bytes | None:
         return b""
     if not isinstance(value, bytes):  # a dataset made in memory
         return contour.text("ContourData").encode("ascii", "replace")
-    length = contour.ds.get_item(_CONTOUR_DATA).length
+    length = contour.ds.get_item(CONTOUR_DATA).length
     return None if length != 0xFFFFFFFF and length > len(value) else value.rstrip(b" \0")
 
 
@@ -271,14 +311,21 @@ def _parse_loop(text: bytes | None, index: int, trouble: dict[str, list[int]]) -
     return numbers.reshape(-1, 3)
 
 
-def _overflowed(contour: Header, text: bytes | None, declared: int | None) -> bool:
+def _vr_of(contour: Header) -> str:
+    """The VR that the coordinates were stored with; "" in implicit VR."""
+    if not contour.has("ContourData"):
+        return ""
+    return str(contour.ds.get_item(CONTOUR_DATA).VR or "")
+
+
+def _overflowed(contour: StoredContour) -> bool:
     """True for a DS beyond 64 kB whose length was stored modulo 65536.
 
     The rest of its text was taken for elements, and what follows it may be gone.
     """
-    if not text or declared is None:
+    if not contour.text or contour.count is None:
         return False
-    stored = text.count(b"\\") + 1
-    if declared * 3 <= stored or contour.ds.get_item(_CONTOUR_DATA).VR != "DS":
+    stored = contour.text.count(b"\\") + 1
+    if contour.count * 3 <= stored or contour.vr != "DS":
         return False
-    return declared * 3 * len(text) / stored > _SHORT_VALUE_LIMIT
+    return contour.count * 3 * len(contour.text) / stored > _SHORT_VALUE_LIMIT
