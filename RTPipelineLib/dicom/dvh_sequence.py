@@ -3,8 +3,8 @@
 DVH Data (3004,0058) are pairs of bin width and volume. The standard does not say which edge of its
 bin a cumulative volume belongs to, and systems differ: the middle is taken, at most half a bin off
 (and the choice for which the mean of the curve is the stated one in the files that we have). A
-differential volume belongs to the whole bin. Nothing here raises for a broken item: what cannot be read is left out
-and flagged.
+differential volume belongs to the whole bin. Nothing here raises for a broken item: what cannot be
+read is left out and flagged.
 """
 
 from __future__ import annotations
