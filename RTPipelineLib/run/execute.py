@@ -22,6 +22,7 @@ from ..errors import RTPipelineError
 from ..overrides import Overrides
 from ..platform import (
     clean_leftovers,
+    output_error,
     peak_memory_mb,
     remove_folder,
     replace_folder,
@@ -58,10 +59,14 @@ def execute(
     before = valid_record(folder, name)
     inputs = file_states(stage.inputs(course), before.inputs if before else ())
     mark = fingerprint(stage, course, folder, config, overrides, inputs)
-    clean_leftovers(folder)
+    for place in (folder, record_path(folder, name).parent):
+        clean_leftovers(place)
     output = temporary_path(folder / stage.folder)
     try:
-        output.mkdir()
+        try:
+            output.mkdir()
+        except OSError as error:
+            raise output_error(output, error) from error
         outcome = _run(stage, course, folder, output, config, overrides, progress)
         record_path(folder, name).unlink(missing_ok=True)
         if outcome.status in (DONE, PARTIAL):

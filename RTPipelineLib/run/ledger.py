@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from .. import __version__
@@ -146,8 +146,9 @@ def fingerprint(
     """
     course_facts = course.to_dict()
     known = {name: course_facts[name] for name in ("patient_id", "course_id", *stage.parts)}
+    # The status too: a stage that failed for lack of memory succeeds later with the same inputs.
     before = {
-        name: record.fingerprint if (record := valid_record(folder, name)) else ""
+        name: [record.fingerprint, record.status] if (record := valid_record(folder, name)) else []
         for name in (*stage.needs, *stage.uses)
     }
     facts = {
@@ -162,27 +163,22 @@ def fingerprint(
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def is_current(
+def current_record(
     stage: Stage, course: Course, folder: Path, config: Config, overrides: Overrides
-) -> bool:
-    """True when the stage's record still holds and its outputs are all there.
+) -> Record | None:
+    """The stage's record if it still holds and its outputs are all there, else None.
 
-    What failed is tried again: the cause may have been the machine.
+    Its `inputs` are the files as they are now; nothing is written. What failed is tried again: the
+    cause may have been the machine.
     """
     record = valid_record(folder, stage.name)
     if record is None or record.status not in (DONE, PARTIAL, SKIPPED):
-        return False
+        return None
     for name, size in record.outputs.items():
         path = folder / name
         if not path.is_file() or path.stat().st_size != size:
-            return False
+            return None
     states = file_states(stage.inputs(course), record.inputs)
     if fingerprint(stage, course, folder, config, overrides, states) != record.fingerprint:
-        return False
-    if states != record.inputs:  # touched or moved, same content: remember the new time
-        write_record(folder, Record(**{**_shallow(record), "inputs": states}))
-    return True
-
-
-def _shallow(record: Record) -> dict:
-    return {name: getattr(record, name) for name in record.__dataclass_fields__}
+        return None
+    return replace(record, inputs=states)

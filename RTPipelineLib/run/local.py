@@ -19,7 +19,7 @@ from ..errors import DataError
 from ..overrides import Overrides
 from ..platform import kill_tree, start_process
 from ..stages import FAILED, Problem, get_stage
-from .ledger import Record, is_current, valid_record, write_record
+from .ledger import Record, current_record, valid_record, write_record
 
 Report = Callable[[str, str, int, int, str], None]  # course, stage, done, total, message
 
@@ -91,11 +91,15 @@ class LocalEngine:
     def _stage(self, job: Job, name: str) -> Record:
         if not self.force:
             try:
+                known = valid_record(job.folder, name)
                 course = read_course(job.folder)
-                if is_current(get_stage(name), course, job.folder, self.config, job.overrides):
-                    record = valid_record(job.folder, name)
-                    if record is not None:
-                        return record
+                record = current_record(
+                    get_stage(name), course, job.folder, self.config, job.overrides
+                )
+                if record is not None:
+                    if record != known:  # touched files: their new times save the next hashing
+                        write_record(job.folder, record)
+                    return record
             except DataError:
                 pass  # the child says what is wrong with the course, in its record
         return self._spawn(job.folder, name)
@@ -122,13 +126,20 @@ class LocalEngine:
             )
             with self._lock:
                 self._children.add(child)
-            timer = threading.Timer(self.config.run.timeout_s, kill_tree, [child.pid])
+            if self._stop.is_set():  # the interrupt came too early to see this child
+                kill_tree(child.pid)
+            timed_out = threading.Event()
+
+            def end() -> None:
+                timed_out.set()
+                kill_tree(child.pid)
+
+            timer = threading.Timer(self.config.run.timeout_s, end)
             timer.start()
             try:
                 self._follow(child, folder, name)
                 status = child.wait()
             finally:
-                timed_out = not timer.is_alive()
                 timer.cancel()
                 child.stdout.close()
                 with self._lock:
@@ -137,7 +148,7 @@ class LocalEngine:
         if record is None or (before is not None and record.started == before.started):
             limit = self.config.run.timeout_s
             how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-            if timed_out:
+            if timed_out.is_set():
                 how = f"was ended after {limit:g} s (run.timeout_s)"
             return self._died(folder, name, how)
         return record
@@ -149,7 +160,7 @@ class LocalEngine:
                 event = json.loads(line)
             except ValueError:
                 continue  # a library printed to stdout
-            if event.get("event") == "progress":
+            if isinstance(event, dict) and event.get("event") == "progress":
                 self.report(folder.name, name, event["done"], event["total"], event["message"])
 
     def _died(self, folder: Path, name: str, how: str) -> Record:

@@ -12,13 +12,12 @@ from typing import Protocol
 
 from .. import __version__
 from ..config import Config, load_config
-from ..course import Course, course_folders, read_course
+from ..course import course_folders
 from ..dicom.index import Index
 from ..errors import OutputError, UsageError
 from ..linking import Corrections, Inputs, link_courses
 from ..overrides import (
     Overrides,
-    decisions_for,
     outside_decisions,
     read_course_overrides,
     read_overrides_file,
@@ -28,7 +27,7 @@ from ..stages import STAGES, check_names, get_stage
 from .aggregate import aggregate
 from .cohort_report import write_cohort_report
 from .courses import Placement, group_by_patient, place, retire, write_course
-from .ledger import is_current
+from .ledger import current_record
 from .local import Job, LocalEngine
 
 log = logging.getLogger(__name__)
@@ -112,7 +111,10 @@ def run_pipeline(request: RunRequest, reporter: Reporter) -> int:
             write_course(placement)
             for folder in placement.superseded:
                 retire(folder, placement)
-        work = _jobs(_chosen(placements, request.patients), out, outside, stages)
+        work = [
+            Job(placement.folder, _decisions(placement, outside), stages)
+            for placement in _chosen(placements, request.patients)
+        ]
         reporter.begin("courses", len(work))
         engine = LocalEngine(
             config,
@@ -246,7 +248,7 @@ def _chosen(placements: Sequence[Placement], patients: Sequence[str]) -> list[Pl
     for patient in patients:
         if patient not in groups:
             raise UsageError(f"--patients: no patient {patient!r}; there are {_some(groups)}")
-    return [placement for patient in patients for placement in groups[patient]]
+    return [placement for patient in dict.fromkeys(patients) for placement in groups[patient]]
 
 
 def _some(names: Sequence[str] | dict, limit: int = 10) -> str:
@@ -256,19 +258,11 @@ def _some(names: Sequence[str] | dict, limit: int = 10) -> str:
     )
 
 
-def _jobs(
-    placements: Sequence[Placement],
-    out: Path,
-    outside: dict[str, Overrides],
-    stages: tuple[str, ...],
-) -> list[Job]:
-    jobs = []
-    for placement in placements:
-        decisions = read_course_overrides(placement.folder).merged_with(
-            outside_decisions(outside, placement.course)
-        )
-        jobs.append(Job(placement.folder, decisions, stages))
-    return jobs
+def _decisions(placement: Placement, outside: dict[str, Overrides]) -> Overrides:
+    """What a person decided about a course, in its folder and in the file outside the output."""
+    return read_course_overrides(placement.folder).merged_with(
+        outside_decisions(outside, placement.course)
+    )
 
 
 def _dry_run(
@@ -283,13 +277,11 @@ def _dry_run(
         )
     for placement in _chosen(placements, request.patients):
         course, folder = placement.course, placement.folder
+        decisions = _decisions(placement, outside)
         due = []
         for name in stages:
             known = folder.is_dir() and not request.force and not due
-            decisions = decisions_for(folder, course, request.overrides_path) if known else None
-            if decisions is None or not is_current(
-                get_stage(name), course, folder, config, decisions
-            ):
+            if not known or not current_record(get_stage(name), course, folder, config, decisions):
                 due.append(name)
         print(f"{course.patient_id}\t{course.course_id}\t{', '.join(due) or 'nothing to do'}")
     return ALL_DONE
@@ -329,16 +321,3 @@ def existing_output(out: Path) -> Path:
     if not (out / "run.json").exists():
         raise UsageError(f"{out} is not an output folder of rtpipeline run: it has no run.json")
     return out.resolve()
-
-
-def courses_of(out: Path) -> list[tuple[Path, Course]]:
-    """All readable courses of an output folder with their folders."""
-    from ..errors import DataError
-
-    found = []
-    for folder in course_folders(out):
-        try:
-            found.append((folder, read_course(folder)))
-        except DataError as error:
-            log.warning("%s", error)
-    return found
