@@ -148,6 +148,14 @@ class _Graph:
         for target in corrected:
             if target in self.objects or target in self.series:
                 self._add(item.sop_uid, target, BY_USER)
+            else:
+                self._flag(
+                    item.sop_uid,
+                    "broken-link",
+                    "warning",
+                    f"overrides.yaml links {NAMES[item.kind]} {item.path} to {target}, which is "
+                    "not among the files",
+                )
         for kind, uid in _references(item):
             if kind in replaced:
                 continue
@@ -226,8 +234,7 @@ class _Graph:
         sets = _DisjointSets([u for u in [*self.objects, *self.series] if self._kind(u) != "reg"])
         for links in self.links.values():
             for link in links:
-                by_reference = link.how in (REFERENCED, BY_USER)
-                if by_reference or link.how != BY_STUDY or merge in (FRAME_OR_STUDY, STUDY):
+                if link.how != BY_STUDY or merge in (FRAME_OR_STUDY, STUDY):
                     sets.join(link.source, link.target)
         if merge != STUDY:
             for members in self.by_frame.values():

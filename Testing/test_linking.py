@@ -172,6 +172,14 @@ def test_without_reference_the_largest_ct_is_taken_and_said_so():
     assert course.planning_image.key == "A" and "planning-image-by-size" not in flag_ids(course)
 
 
+def test_a_correction_that_names_no_file_is_flagged():
+    chosen = Corrections(links={"RD": ("GONE",)})
+    (course,) = courses_of(series("CT"), rtstruct(), rtplan(), rtdose(), corrections=chosen)
+    (flag,) = course.flags
+    assert flag.id == "broken-link" and "links RTDOSE RD.dcm to GONE" in flag.message
+    assert ("RD", "RP", REFERENCED) in links_of(course)
+
+
 def test_two_treatments_of_one_patient_stay_apart():
     first = [series("CT"), rtstruct(), rtplan(), rtdose()]
     other = {"frame": "F2", "study": "S2"}

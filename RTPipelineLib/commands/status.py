@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from . import ALL_DONE, SOME_FAILED
@@ -19,12 +18,12 @@ def main(arguments: argparse.Namespace) -> int:
     from ..course import course_folders, read_course
     from ..errors import DataError
     from ..run.ledger import valid_record
-    from ..run.pipeline import existing_output
+    from ..run.pipeline import existing_output, read_run
     from ..stages import STAGES
     from ..stages.facts import course_row
 
     out = existing_output(arguments.out)
-    run = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    run = read_run(out)
     print(f"{out}: run of {run['started']}, {run['state']}, RT Pipeline {run['version']}")
     failed = False
     for folder in course_folders(out):

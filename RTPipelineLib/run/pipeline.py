@@ -3,10 +3,12 @@ course."""
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Protocol
 
@@ -212,22 +214,58 @@ def _find_courses(
                 f"no DICOM images or RT objects in {request.dicom_dir} ({report.files} files "
                 "looked at); give the folder that holds the export"
             )
+        corrections = _corrections(request.out, outside)
         courses = link_courses(
             inputs,
             dicom_root=str(root),
             merge=config.merge,
             max_days_between_plans=config.max_days_between_plans,
-            corrections=_corrections(request.out, outside),
+            corrections=corrections,
         )
-    return place(courses, request.out.resolve())
+    placements = place(courses, request.out.resolve())
+    _warn_of_strangers(request, inputs, corrections, outside, placements)
+    return placements
+
+
+def _warn_of_strangers(
+    request: RunRequest,
+    inputs: Inputs,
+    corrections: Corrections,
+    outside: Mapping[str, Overrides],
+    placements: Sequence[Placement],
+) -> None:
+    """Say which decisions and which older courses belong to nothing that was found."""
+    uids = {item.sop_uid for item in inputs.objects} | {series.key for series in inputs.series}
+    for uid in sorted({*corrections.links, *corrections.planning_images} - uids):
+        log.warning("overrides: %s is not among the files, the decision has no effect", uid)
+    keys = [f"{p.course.patient_id}/{p.course.course_id}" for p in placements]
+    for key in sorted(outside.keys() - set(keys)):
+        near = get_close_matches(key, keys, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        log.warning("%s: there is no course %s%s", request.overrides_path, key, hint)
+    found = {folder for p in placements for folder in (p.folder, *p.superseded)}
+    for folder in course_folders(request.out.resolve()):
+        if folder not in found:
+            log.warning(
+                "course %s/%s: none of its files is in %s any more; its old results are kept",
+                folder.parent.name,
+                folder.name,
+                request.dicom_dir,
+            )
 
 
 def _inputs(index: Index) -> Inputs:
-    """Objects and series of the index, without those whose UID stands for two different
-    contents."""
-    conflicts = {uid for uid, _, identical in index.duplicates() if not identical}
+    """Objects and series of the index. Of a UID that stands for two different contents nothing is
+    used: RT objects are left out, and a series gets all files of it, which its reader refuses."""
+    conflicts = {uid: paths for uid, paths, identical in index.duplicates() if not identical}
+    rivals = {path: paths for paths in conflicts.values() for path in paths}
+
+    def files_of(key: str) -> list[str]:
+        files = index.series_files(key)
+        return list(dict.fromkeys(p for path in files for p in (path, *rivals.get(path, ()))))
+
     objects = [item for item in index.objects() if item.sop_uid not in conflicts]
-    return Inputs(objects, index.series(), index.series_files)
+    return Inputs(objects, index.series(), files_of)
 
 
 def _corrections(out: Path, outside: dict[str, Overrides]) -> Corrections:
@@ -318,6 +356,25 @@ def _note_run(out: Path, request: RunRequest, started: str, state: str) -> None:
 
 def existing_output(out: Path) -> Path:
     """The output folder of an earlier run. Raises `UsageError` when it is none."""
-    if not (out / "run.json").exists():
-        raise UsageError(f"{out} is not an output folder of rtpipeline run: it has no run.json")
+    read_run(out)
     return out.resolve()
+
+
+def read_run(out: Path) -> dict[str, object]:
+    """What `run.json` says of the last run. Raises `UsageError` when there is none that we know."""
+    path = out / "run.json"
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(
+            f"{out} is not an output folder of rtpipeline run: it has no run.json"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read ({error}); run again to make it anew") from error
+    schema = run.get("schema") if isinstance(run, dict) else None
+    if schema != RUN_SCHEMA:
+        raise UsageError(
+            f"{path} has schema {schema}, this version reads {RUN_SCHEMA}; run again into a new "
+            "folder, or use the version of RT Pipeline that wrote it"
+        )
+    return run

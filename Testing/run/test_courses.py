@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from RTPipelineLib.course import COURSE_FILE, Course, ImageEntry, ObjectEntry, read_course
 from RTPipelineLib.errors import DataError
+from RTPipelineLib.run import pipeline
 from RTPipelineLib.run.courses import new_course_id, place, write_course
 
 
@@ -116,3 +118,15 @@ def test_another_schema_is_refused_with_the_way_out(tmp_path):
     path.write_text(path.read_text().replace('"schema": 1', '"schema": 99'))
     with pytest.raises(DataError, match=r"schema 99.*reads 1"):
         read_course(placement.folder)
+
+
+def test_a_series_gets_both_contents_of_a_uid_so_that_its_reader_refuses_it():
+    index = SimpleNamespace(
+        duplicates=lambda: [("1", ["a", "b"], False), ("2", ["c", "d"], True)],
+        objects=lambda: [SimpleNamespace(sop_uid="1"), SimpleNamespace(sop_uid="2")],
+        series=list,
+        series_files=lambda key: ["a", "c", "e"],
+    )
+    inputs = pipeline._inputs(index)
+    assert inputs.files_of("CT") == ["a", "b", "c", "e"]
+    assert [item.sop_uid for item in inputs.objects] == ["2"]
