@@ -19,6 +19,8 @@ from . import __version__
 from .commands import BUG, INTERRUPTED, NOTHING_DONE, SOME_FAILED
 from .errors import OutputError, RTPipelineError, UsageError
 
+log = logging.getLogger(__name__)
+
 COMMANDS = {
     "run": "a folder of DICOM in, course folders and cohort tables out",
     "index": "read headers; print patients, courses, objects and unreadable files",
@@ -102,12 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     except Exception as error:
-        logging.getLogger(__name__).debug("", exc_info=True)
+        log.debug("", exc_info=True)
         detail = "" if parsed.verbose else "; run again with -v for details"
-        if parsed.verbose:
-            import traceback
-
-            traceback.print_exc()
         return _fail(f"internal error: {type(error).__name__}: {error}{detail}", BUG)
 
 
@@ -134,6 +132,8 @@ def _set_up_messages(parsed: argparse.Namespace) -> None:
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         handlers.append(file)
     package = logging.getLogger(__package__)
+    for old in package.handlers:  # of an earlier call in this process
+        old.close()
     package.handlers[:] = handlers
     package.setLevel(logging.DEBUG)
     package.propagate = False

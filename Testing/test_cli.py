@@ -52,6 +52,8 @@ def one(folder: Path, pattern: str) -> Path:
         (["run", ".", "out", "--jobs", "0"], "--jobs must be at least 1"),
         (["run", ".", "out", "--jobs", "two"], "invalid int value: 'two'"),
         (["run", ".", "out", "--stages", "laod"], "'laod' is not a stage; did you mean load?"),
+        (["run", ".", "out", "--stages", " ,"], "expected names with commas between them"),
+        (["run", ".", "out", "--patients", ""], "expected names with commas between them"),
         (["run", ".", "out", "--config", "none.yaml"], "none.yaml"),
         (["stage", "dvhs", "."], "did you mean dvh?"),
         (["status", "."], "is not an output folder"),
@@ -65,6 +67,21 @@ def test_wrong_arguments(capsys, tmp_path, monkeypatch, arguments, sentence):
     error = said(capsys, arguments, 2)
     assert sentence in error and len(error.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('{"schema": 1, "sta', "cannot be read"),
+        ("[]", "has schema None, this version reads 1"),
+        ('{"schema": 9}', "has schema 9, this version reads 1"),
+    ],
+)
+def test_an_output_folder_that_we_cannot_read(capsys, tmp_path, text, sentence):
+    (tmp_path / "run.json").write_text(text)
+    for command in ("status", "aggregate", "report"):
+        error = said(capsys, [command, str(tmp_path)], 2)
+        assert sentence in error and len(error.strip().splitlines()) == 1
 
 
 def test_a_folder_without_dicom(capsys, tmp_path):
@@ -215,7 +232,7 @@ def test_a_patient_id_that_climbs_writes_nothing_outside(broken, tmp_path, capsy
 def test_hostile_names_of_structures_stay_text(broken, tmp_path, capsys):
     path = one(broken, "RS*")
     dataset = pydicom.dcmread(path)
-    names = ["=HYPERLINK(1)", "<script>alert(1)</script>", "../../etc", "a,b\"c", "\u00e9\u4e2d"]
+    names = ["=HYPERLINK(1)", "<script>alert(1)</script>", "../../etc", 'a,b"c', "\u00e9\u4e2d"]
     dataset.SpecificCharacterSet = "ISO_IR 192"
     for item, name in zip(dataset.StructureSetROISequence, names, strict=False):
         item.ROIName = name
@@ -291,6 +308,15 @@ def test_doctor_finds_what_every_run_needs(capsys):
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
     assert "pydicom" in out and "MISSING" not in out
+
+
+def test_a_decision_about_nothing_is_told(capsys, dicom, tmp_path):
+    decisions = tmp_path / "decisions.yaml"
+    decisions.write_text("courses: {DEMO-HEADNECK/2024: {links: {1.2.3: [1.2.4]}}}\n")
+    options = ["--dry-run", "--overrides", str(decisions)]
+    error = said(capsys, ["run", str(dicom), str(tmp_path / "out"), *options], 0)
+    assert "1.2.3 is not among the files" in error
+    assert "there is no course DEMO-HEADNECK/2024; did you mean DEMO-HEADNECK/20" in error
 
 
 def test_dry_run_writes_nothing(capsys, dicom, tmp_path):

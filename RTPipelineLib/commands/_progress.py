@@ -47,11 +47,13 @@ class JsonReporter(Reporter):
         self._title, self._done, self._total = title, 0, total
 
     def report(self, course: str, stage: str, done: int, total: int, message: str) -> None:
-        self._print(stage, done, total, f"{course} {message}".strip(), course=course)
+        with self._lock:
+            self._print(stage, done, total, f"{course} {message}".strip(), course=course)
 
     def advance(self, message: str) -> None:
-        self._done += 1
-        self._print(self._title, self._done, self._total, message)
+        with self._lock:  # in one step with the printing: counts leave in their order
+            self._done += 1
+            self._print(self._title, self._done, self._total, message)
 
     def _print(self, stage: str, done: int, total: int, message: str, **more: str) -> None:
         event = {
@@ -62,8 +64,7 @@ class JsonReporter(Reporter):
             "message": message,
             **more,
         }
-        with self._lock:
-            print(json.dumps(event), flush=True)
+        print(json.dumps(event), flush=True)
 
 
 class BarReporter(Reporter):

@@ -48,4 +48,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:  # an empty variable of a script must not mean all
+        raise argparse.ArgumentTypeError("expected names with commas between them, found none")
+    return names
