@@ -21,7 +21,7 @@ PACKAGE = "RTPipelineLib"
 _BASE = {"errors", "geometry", "model"}
 _FACTS = _BASE | {"platform", "resample", "dicom", "course", "linking", "overrides", "config"}
 _ARITHMETIC = {"structures", "dose", "dvh", "radiomics", "quality"}
-_STAGES = _FACTS | _ARITHMETIC | {"segmentation", "report", "review"}
+_STAGES = _FACTS | _ARITHMETIC | {"segmentation", "crosscheck", "report", "review"}
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "geometry": set(),
@@ -39,6 +39,7 @@ ROOMS: dict[str, set[str]] = {
     "radiomics": _BASE | {"resample", "structures"},
     "quality": _BASE | {"resample", "structures", "dose", "dvh"},
     "segmentation": _BASE | {"platform", "resample", "structures"},
+    "crosscheck": _BASE | {"platform"},
     "report": _FACTS | _ARITHMETIC,
     "review": _BASE | {"platform", "course"},
     "phantoms": _BASE | {"platform", "dicom"},
@@ -103,6 +104,9 @@ FILE_CALLS = {
 }
 NUMPY_FILE_CALLS = {"load", "save"}
 ENVIRON_CHANGES = {"update", "setdefault", "pop", "popitem", "clear", "__setitem__", "__delitem__"}
+
+# Programs that run in processes of their own, where a name that a package lost may come back.
+PATCHING_CHILDREN = {"crosscheck/dicompyler_child.py"}
 
 _MACHINE_PATH = re.compile(
     r"(?<![\w./~$}-])(/(tmp|work|root|home|opt|mnt|Users|var/folders)/\w|[A-Z]:\\+Users\\+\w)"
@@ -280,6 +284,8 @@ def _state(module: _Module) -> _Found:
 
 
 def _patches(module: _Module) -> _Found:
+    if str(module.path) in PATCHING_CHILDREN:
+        return
     names = {
         (alias.asname or alias.name).split(".")[0]
         for node in module.nodes
