@@ -152,6 +152,8 @@ def _setup_mask(sections: MaskSections, dose: Dose, options: DvhOptions) -> _Set
     block = mask.array.size * mask.grid.voxel_volume_mm3
     edge = min(_box_edge(volume, block, options), finest / 2)
     parts = [max(1, math.ceil(float(s) / edge - 1e-6)) for s in mask.grid.spacing_mm[:2]]
+    # An even number keeps borders on the voxel centres, where the dose bends if the grids coincide.
+    parts = [n + n % 2 if n > 1 else n for n in parts]
     lattice = sections.lattice((parts[0], parts[1]))
     layers = sections.layers(
         edge, tuple(sampler.reach[2]) if isinstance(sampler, AlignedDose) else ()

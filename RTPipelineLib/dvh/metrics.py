@@ -157,7 +157,10 @@ def metric_row(
 
 
 def isodose_volumes(dose: Dose, external: Contours | Mask | None = None) -> IsodoseVolumes:
-    """Isodose volumes of a dose, inside the External if there is one; calculate once per dose."""
+    """Isodose volumes of a dose, inside the External if there is one; calculate once per dose.
+
+    An External that lies wholly in the grid keeps its isodoses off the grid's edge.
+    """
     array = dose.array_gy
     faces = [array[[0, -1]], array[:, [0, -1]], array[:, :, [0, -1]]]
     edge = max(float(face.max()) for face in faces)
@@ -165,7 +168,8 @@ def isodose_volumes(dose: Dose, external: Contours | Mask | None = None) -> Isod
         external = Mask("dose grid", np.ones(array.shape, dtype=bool), dose.grid)
         step = float(dose.grid.spacing_mm.max())
         return IsodoseVolumes(compute_dvh(external, dose, DvhOptions(step_mm=step)), edge)
-    return IsodoseVolumes(compute_dvh(external, dose), edge)
+    inside = compute_dvh(external, dose)
+    return IsodoseVolumes(inside, edge if inside.is_partial else -math.inf)
 
 
 def target_indices(
@@ -173,8 +177,8 @@ def target_indices(
 ) -> dict[str, float]:
     """Conformity and gradient of a target; nan without `isodoses`, or where an isodose is cut.
 
-    With TV the target's volume, PIVx the isodose volume at x % of `rx_gy` and TVPIV the target inside
-    PIV100: CI_RTOG = PIV100 / TV; CI_Paddick = TVPIV^2 / (TV PIV100); GI = PIV50 / PIV100;
+    With TV the target's volume, PIVx the isodose volume at x % of `rx_gy` and TVPIV the target
+    inside PIV100: CI_RTOG = PIV100 / TV; CI_Paddick = TVPIV^2 / (TV PIV100); GI = PIV50 / PIV100;
     R50 = PIV50 / TV.
     """
     nothing = dict.fromkeys(INDICES, math.nan)

@@ -1,8 +1,8 @@
 """End caps that follow the trend of the last cross-sections.
 
 Near its end a structure's cross-section, raised to the right power, is a low-order polynomial of
-the position: the area for spheres and ellipsoids, its root for cones, its square for a cylinder that
-lies in the plane, its power 2/3 for a lying cone. The power that best foretells the last known
+the position: the area for spheres and ellipsoids, its root for cones, its square for a cylinder
+that lies in the plane, its power 2/3 for a lying cone. The power that best foretells the last known
 section from the three before it is taken, and its parabola continued until it closes, at most one
 slice: the next plane holds no contour, so the structure has ended there.
 """

@@ -70,8 +70,8 @@ class Coverage:
 def cover(edges: np.ndarray, plane: np.ndarray, shape: tuple[int, int, int]) -> Coverage:
     """Coverage of `shape` (planes, nv, nu) cells by regions given as edges.
 
-    `edges` (n, 4) are x0, y0, x1, y1 in cell units, inside the lattice; `plane` (n,) is the plane of
-    each. The winding number of each region must be 1 inside and 0 outside.
+    `edges` (n, 4) are x0, y0, x1, y1 in cell units, inside the lattice; `plane` (n,) is the plane
+    of each. The winding number of each region must be 1 inside and 0 outside.
     """
     planes, rows, columns = shape
     width = columns + 2  # spare columns take what edges on the last border hand to their right

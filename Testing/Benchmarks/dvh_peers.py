@@ -1,8 +1,8 @@
 """The other DVH programs that the benchmarks compare with, on the same files.
 
 dicompyler-core 0.5.6 needs `pydicom.dicomio.read_file` under pydicom 3: set here, for the
-benchmark's own process only. plastimatch is the program of that name (`pip install plastimatch`, or Debian's).
-Both are optional: `available()` names those that are there.
+benchmark's own process only. plastimatch is the program of that name (`pip install plastimatch`,
+or Debian's). Both are optional: `available()` names those that are there.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from RTPipelineLib.geometry import Grid
 
 
 class PeerCurve(NamedTuple):
@@ -41,13 +43,15 @@ def available() -> list[str]:
     return names + (["plastimatch"] if _plastimatch() else [])
 
 
-def run_peer(name: str, structures: Path, dose: Path) -> dict[str, PeerCurve]:
-    """All ROIs of the files by one peer, from reading to curves."""
-    return (
-        _run_dicompyler(structures, dose)
-        if name == "dicompyler"
-        else _run_plastimatch(structures, dose)
-    )
+def run_peer(name: str, structures: Path, dose: Path, image: Grid) -> dict[str, PeerCurve]:
+    """All ROIs of the files by one peer, from reading to curves.
+
+    `image` is the grid of the planning image, on which plastimatch draws the structures (dicompyler
+    uses the dose grid).
+    """
+    if name == "dicompyler":
+        return _run_dicompyler(structures, dose)
+    return _run_plastimatch(structures, dose, image)
 
 
 def _run_dicompyler(structures: Path, dose: Path) -> dict[str, PeerCurve]:
@@ -69,7 +73,7 @@ def _run_dicompyler(structures: Path, dose: Path) -> dict[str, PeerCurve]:
     return curves
 
 
-def _run_plastimatch(structures: Path, dose: Path) -> dict[str, PeerCurve]:
+def _run_plastimatch(structures: Path, dose: Path, image: Grid) -> dict[str, PeerCurve]:
     program = _plastimatch()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -77,41 +81,35 @@ def _run_plastimatch(structures: Path, dose: Path) -> dict[str, PeerCurve]:
         study.mkdir()
         for path in (structures, dose):
             shutil.copy(path, study)
-        outputs = {
-            kind: folder / f"{kind}" for kind in ("ss.nrrd", "ss.txt", "dose.nrrd", "dvh.csv")
-        }
+        fixed, labels, names = folder / "image.nrrd", folder / "ss.nrrd", folder / "ss.txt"
+        grid, table = folder / "dose.nrrd", folder / "dvh.csv"
+        _write_blank_image(fixed, image)
+        convert = f"convert --input {study} --fixed {fixed} --output-ss-img {labels}"
+        _call(program, f"{convert} --output-ss-list {names} --output-dose-img {grid}")
+        read = f"dvh --input-ss-img {labels} --input-ss-list {names} --input-dose {grid}"
         _call(
             program,
-            "convert",
-            "--input",
-            study,
-            "--output-ss-img",
-            outputs["ss.nrrd"],
-            "--output-ss-list",
-            outputs["ss.txt"],
-            "--output-dose-img",
-            outputs["dose.nrrd"],
+            f"{read} --output-csv {table} --normalization vox --bin-width 0.05 --num-bins 2000",
         )
-        _call(
-            program,
-            "dvh",
-            "--input-ss-img",
-            outputs["ss.nrrd"],
-            "--input-ss-list",
-            outputs["ss.txt"],
-            "--input-dose",
-            outputs["dose.nrrd"],
-            "--output-csv",
-            outputs["dvh.csv"],
-            "--normalization",
-            "vox",
-            "--bin-width",
-            "0.1",
-            "--num-bins",
-            "900",
-        )
-        voxel = _voxel_cc(outputs["ss.nrrd"])
-        return _read_plastimatch(outputs["dvh.csv"], voxel)
+        return _read_plastimatch(table, image.voxel_volume_mm3 / 1000)
+
+
+def _write_blank_image(path: Path, grid: Grid) -> None:
+    """An image without content, for its geometry (axial grids)."""
+    dx, dy, dz = grid.spacing_mm
+    header = [
+        "NRRD0004",
+        "type: short",
+        "dimension: 3",
+        "space: left-posterior-superior",
+        "sizes: {} {} {}".format(*grid.size_ijk),
+        f"space directions: ({dx},0,0) (0,{dy},0) (0,0,{dz})",
+        "endian: little",
+        "encoding: raw",
+        "space origin: ({},{},{})".format(*grid.origin_mm),
+    ]
+    content = np.zeros(grid.shape, dtype="<i2").tobytes()
+    path.write_bytes("\n".join([*header, "", ""]).encode() + content)
 
 
 def _read_plastimatch(path: Path, voxel_cc: float) -> dict[str, PeerCurve]:
@@ -126,29 +124,13 @@ def _read_plastimatch(path: Path, voxel_cc: float) -> dict[str, PeerCurve]:
     return curves
 
 
-def _voxel_cc(path: Path) -> float:
-    """Voxel volume from the header of an NRRD file."""
-    for line in path.read_bytes()[:4096].splitlines():
-        if line.startswith(b"space directions:"):
-            numbers = np.array(
-                line.decode()
-                .replace("(", " ")
-                .replace(")", " ")
-                .replace(",", " ")
-                .replace("none", " ")
-                .split()[2:],
-                dtype=float,
-            )
-            return abs(float(np.linalg.det(numbers.reshape(3, 3)))) / 1000
-    raise ValueError(f"{path} has no space directions")
-
-
 def _plastimatch() -> str | None:
     beside = Path(sys.executable).with_name("plastimatch")
     return str(beside) if beside.exists() else shutil.which("plastimatch")
 
 
-def _call(*arguments: object) -> None:
-    done = subprocess.run([str(a) for a in arguments], capture_output=True, text=True, check=False)
+def _call(program: str | None, arguments: str) -> None:
+    command = [str(program), *arguments.split()]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"{arguments[:2]}: {done.stderr[-500:] or done.stdout[-500:]}")
+        raise RuntimeError(f"{command[:2]}: {done.stderr[-500:] or done.stdout[-500:]}")

@@ -83,10 +83,9 @@ def test_row():
 
 def test_columns_are_those_of_the_tables():
     columns = metric_columns()
-    expected = (
-        "Dmean_Gy Dmin_Gy Dmax_Gy D99%_Gy D98%_Gy D95%_Gy D50%_Gy D5%_Gy D2%_Gy D1%_Gy "
-        "D0.03cc_Gy D0.1cc_Gy D1cc_Gy D2cc_Gy"
-    ).split()
+    expected = ["Dmean_Gy", "Dmin_Gy", "Dmax_Gy"]
+    expected += [f"D{percent}%_Gy" for percent in (99, 98, 95, 50, 5, 2, 1)]
+    expected += [f"D{volume}cc_Gy" for volume in ("0.03", "0.1", "1", "2")]
     assert columns[:14] == expected
     order = [columns.index(c) for c in ("V5Gy_%", "V5Gy_cc", "V95%_%", "V95%_cc", "HI", "CI_RTOG")]
     assert order == sorted(order)
@@ -105,7 +104,7 @@ def _ball_dose(reach: float = 40.0) -> Dose:
 
 
 def test_indices_of_a_ball_in_a_ball():
-    """Target r < 10 mm, prescription 48 Gy (r < 12): CI = 1.2^3, Paddick 1 / 1.2^3; PIV50 r < 36."""
+    """Target r < 10 mm, prescription 48 Gy (r < 12): CI 1.2^3, Paddick 1 / 1.2^3; PIV50 r < 36."""
     dose = _ball_dose()
     grid = Grid([-15.5] * 3, np.eye(3), [0.5] * 3, (63, 63, 63))
     x = -15.5 + 0.5 * np.arange(63)
