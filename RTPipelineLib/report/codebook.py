@@ -200,6 +200,12 @@ _METRICS = (
         "V<x>%@<level>_cc", "cc", "Volume that receives at least <x> % of the level <level>", ICRU83
     ),
     Entry(
+        "EQD2_alpha_beta_Gy",
+        "Gy",
+        "a/b ratio by which the EQD2 columns of this row were calculated; empty: there are none",
+        optional=True,
+    ),
+    Entry(
         "EQD2_<metric>_Gy",
         "Gy",
         "<metric> of the dose in 2 Gy fractions, EQD2 = D (d + a/b) / (2 + a/b), "
@@ -223,6 +229,49 @@ _CURVES = (
     Entry("volume_percent", "%", "The same as a share of the structure's volume", ICRU83),
     Entry("volume_percent_low", "%", f"Lower end of its band {_BAND}", VAN_HERK, optional=True),
     Entry("volume_percent_high", "%", f"Upper end of its band {_BAND}", VAN_HERK, optional=True),
+)
+
+_STRUCTURE_SET = Entry("structure_set_uid", "", "SOP Instance UID of the structure set")
+
+_GOALS = (
+    *_ROI,
+    Entry("roi_standard_name", "", "Standard name by the mapping file; empty: none matched", TG263),
+    _DOSE_SOURCE,
+    Entry("structure", "", "Name that the goal asks for: a standard name or an ROI name"),
+    Entry("metric", "", "DVH metric that the goal limits", TG263),
+    Entry("operator", "", "How the metric has to compare to the limit"),
+    Entry("limit", "as unit", "Limit of the goal"),
+    Entry("tolerance", "as unit", "Outermost value that is still tolerable; empty: none"),
+    Entry("unit", "", "Unit of limit, tolerance and value; 1: a ratio"),
+    Entry("priority", "", "Priority of the goal, 1 the most important; empty: none given"),
+    Entry("value", "as unit", "The metric; a lower bound where reason says so"),
+    Entry("result", "", "pass, tolerable, fail or not evaluable"),
+    Entry("reason", "", "Why the goal is not evaluable, or what else to know about the result"),
+    Entry("goal_source", "", "Where the goal comes from, as its file says"),
+    _STRUCTURE_SET,
+)
+
+_COMPARISON = (
+    *_ROI,
+    _DOSE_SOURCE,
+    Entry("program", "", "The other side: the planning system, or a program and its version"),
+    Entry("metric", "", "What is compared: volume, Dmean, D95%, D50% or D2%", ICRU83),
+    Entry("unit", "", "Unit of both values, the difference and the tolerance"),
+    Entry("value", "as unit", "Our value"),
+    Entry("other_value", "as unit", "The other side's value"),
+    Entry("difference", "as unit", "other_value - value"),
+    Entry(
+        "tolerance",
+        "as unit",
+        "Largest difference that the methods explain: 3 % of the volume and one mean slice; 1 % of "
+        "the structure's maximum dose and one bin (for D<x>% as well 1 % of the volume and that "
+        "slice at the other side's dose; for Dmean that slice half the range of doses away)",
+        "Ebert et al., Phys Med Biol 55 (2010) N337",
+    ),
+    Entry("agrees", "", "Whether it stays within the tolerance; empty: could not be judged"),
+    Entry("reason", "", "Why there is no comparison; empty: there is one"),
+    Entry("flags", "", "What was odd about the other side's DVH, ids separated by semicolons"),
+    _STRUCTURE_SET,
 )
 
 _COURSES = (
@@ -270,6 +319,9 @@ ENTRIES: Mapping[str, tuple[Entry, ...]] = {
     "courses": _COURSES,
     "dvh_metrics": _METRICS,
     "dvh_curves": _CURVES,
+    "goals": _GOALS,
+    "dvh_tps": _COMPARISON,
+    "dvh_crosscheck": _COMPARISON,
     "failures": _FAILURES,
     "codebook": _CODEBOOK,
 }

@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 COURSE_TABLES = {
     "dvh_metrics": ("dvh", "dvh/metrics.parquet"),
     "dvh_curves": ("dvh", "dvh/curves.parquet"),
+    "goals": ("dvh", "dvh/goals.parquet"),
+    "dvh_tps": ("dvh", "dvh/tps.parquet"),
+    "dvh_crosscheck": ("dvh", "dvh/crosscheck.parquet"),
 }
 # A million rows a course: joined on disk, one course after another.
 TOO_LONG = ("dvh_curves",)

@@ -3,7 +3,7 @@ the dose, and those that `dvh.crosscheck` asks other programs for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from . import Problem
 if TYPE_CHECKING:
     import pandas
 
+    from ..course import Course
     from .dvh import Evaluated
 
 PLANNING_SYSTEM = "planning-system"
@@ -67,36 +68,50 @@ def beside_planning_system(
             bin_gy=item.bin_gy,
             with_volume=not item.in_percent,
         )
-        into.rows += [_row(ours.row, PLANNING_SYSTEM, d, item.flags) for d in differences]
+        into.rows.extend(
+            _row(ours.row, PLANNING_SYSTEM, difference, item.flags) for difference in differences
+        )
         found[place] = _flagged(ours, differences, TPS_DIFFERS)
     return found
 
 
 def beside_programs(
-    programs: Iterable[str],
+    programs: Sequence[str],
+    course: Course,
     results: Sequence[Evaluated],
-    rtstruct: Path,
     rtdose: Path,
     into: Comparison,
 ) -> list[Evaluated]:
-    """Recompute the structures of one structure set under one dose by other programs.
+    """Recompute one dose's structures by other programs, one structure set of the course at a time.
 
     Returns the results, with `<program>-differs` in the flags of those that do not agree. A program
     that is missing or fails is a problem, and stops nothing.
     """
-    found = list(results)
-    for program in programs:
-        try:
-            other = calculate(program, rtstruct, rtdose, [result.roi for result in found])
-        except StageError as error:
-            if all(problem.message != str(error) for problem in into.problems):
-                into.problems.append(Problem(program, "error", str(error)))
-            continue
-        for place, ours in enumerate(found):
-            if ours.dvh is None or not ours.dvh.volume_cc > 0:
-                continue
-            differences = _beside(ours, other, into)
-            found[place] = _flagged(ours, differences, f"{program}-differs")
+    found: list[Evaluated] = []
+    for uid in dict.fromkeys(result.roi.structure_set_uid for result in results):
+        part = [result for result in results if result.roi.structure_set_uid == uid]
+        structure_set = course.object(uid)
+        if structure_set is not None:
+            for program in programs:
+                part = _recomputed(program, part, course.path_of(structure_set), rtdose, into)
+        found += part
+    return found
+
+
+def _recomputed(
+    program: str, results: list[Evaluated], rtstruct: Path, rtdose: Path, into: Comparison
+) -> list[Evaluated]:
+    try:
+        other = calculate(program, rtstruct, rtdose, [result.roi for result in results])
+    except StageError as error:
+        if all(problem.message != str(error) for problem in into.problems):
+            into.problems.append(Problem(program, "error", str(error)))
+        return results
+    found = []
+    for ours in results:
+        comparable = ours.dvh is not None and ours.dvh.volume_cc > 0
+        differences = _beside(ours, other, into) if comparable else []
+        found.append(_flagged(ours, differences, f"{program}-differs"))
     return found
 
 
@@ -109,7 +124,7 @@ def _beside(ours: Evaluated, other: Calculation, into: Comparison) -> list[Diffe
         return []
     planes = contour_planes(ours.roi)
     differences = compare(ours.dvh, curve, planes=planes, bin_gy=BIN_GY[other.program])
-    into.rows += [_row(ours.row, name, difference) for difference in differences]
+    into.rows.extend(_row(ours.row, name, difference) for difference in differences)
     return differences
 
 
@@ -143,6 +158,17 @@ def _row(
         "reason": reason,
         "flags": ";".join(flags),
     }
+
+
+def comparison_frame(
+    rows: Sequence[dict[str, object]], ids: dict[str, str], table: str
+) -> pandas.DataFrame:
+    """The rows in the layout of their table."""
+    from ..report.tables import rows_frame
+
+    frame = rows_frame([{**ids, **row} for row in rows], table)
+    numbers = ["value", "other_value", "difference", "tolerance", "roi_number"]
+    return frame.astype(dict.fromkeys(numbers, float)).astype({"agrees": "boolean"})
 
 
 def stored_curves_frame(

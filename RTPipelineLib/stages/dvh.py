@@ -1,7 +1,9 @@
 """Stage `dvh`: every structure under every dose of the course, a row each.
 
-`dvh/metrics.parquet` and `dvh/curves.parquet`. A structure that cannot be computed has its row too,
-with empty metrics and the reason in `flags`.
+`dvh/metrics.parquet` and `dvh/curves.parquet`; `dvh/goals.parquet` when there are goals;
+`dvh/tps.parquet` and `dvh/tps_curves.parquet` when the planning system stored DVHs in a dose;
+`dvh/crosscheck.parquet` when other programs are asked. A structure that cannot be computed has its
+row too, with empty metrics and the reason in `flags`.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from ..course import REFERENCED, Course, ObjectEntry
 from ..dicom.dose import read_dose
 from ..dicom.structures import read_structure_set
 from ..dose.prescription import level_for
+from ..dose.registered import REGISTERED
 from ..dvh.engine import DvhOptions, compute_dvh
 from ..dvh.metrics import (
     IsodoseVolumes,
@@ -31,8 +34,17 @@ from ..model import CLOSED_TYPES, DVH, Contours, Dose, ImagePlanes, Prescription
 from ..platform import write_json
 from . import DONE, FAILED, PARTIAL, SKIPPED, Outcome, Problem, Stage, Task
 from .bands import Bands, with_band
+from .comparisons import (
+    Comparison,
+    beside_planning_system,
+    beside_programs,
+    comparison_frame,
+    stored_curves_frame,
+)
 from .dose import COURSE, DOSE_FILE
+from .eqd2 import with_eqd2
 from .facts import prescription_from, read_facts
+from .goal_rows import goals_frame
 from .load import IMAGE_FILE
 from .nrrd import grid_from_dict
 
@@ -44,6 +56,10 @@ log = logging.getLogger(__name__)
 METRICS_FILE = "dvh/metrics.parquet"
 CURVES_FILE = "dvh/curves.parquet"
 STRUCTURES_FILE = "dvh/structures.json"
+GOALS_FILE = "dvh/goals.parquet"
+TPS_FILE = "dvh/tps.parquet"
+TPS_CURVES_FILE = "dvh/tps_curves.parquet"
+CROSSCHECK_FILE = "dvh/crosscheck.parquet"
 CURVE_STEP_GY = 0.01
 
 
@@ -72,7 +88,7 @@ class Evaluated:
 
 
 def _inputs(course: Course) -> Sequence[Path]:
-    entries = [*course.of_kind("rtstruct"), *course.of_kind("rtdose")]
+    entries = [e for kind in ("rtstruct", "rtdose", "reg") for e in course.of_kind(kind)]
     return [course.path_of(entry) for entry in entries]
 
 
@@ -85,6 +101,7 @@ def _run(task: Task) -> Outcome:
     planes = _image_planes(task)
     results: list[Evaluated] = []
     problems: list[Problem] = []
+    stored, checked = Comparison(), Comparison()
     for number, entry in enumerate(facts["sources"]):
         task.progress(number, len(facts["sources"]), entry["name"])
         try:
@@ -94,18 +111,41 @@ def _run(task: Task) -> Outcome:
             path = getattr(error, "path", None) or ""
             problems.append(Problem(entry["name"], "error", str(error), path))
             continue
-        results += evaluate(structures, source, task.config)
+        here = evaluate(structures, source, task.config)
+        rx = source.prescription.course
+        path = _record_path(task, entry)
+        here = beside_planning_system(here, path, rx.dose_gy if rx else None, stored)
+        results += beside_programs(task.config.dvh.crosscheck, task.course, here, path, checked)
     if not results:
         reason = problems[0].message if problems else "no structure set could be read"
         return Outcome(FAILED, reason, tuple(problems))
     problems += [result.problem for result in results if result.problem is not None]
+    problems += checked.problems
+    _write(task, results, stored, checked)
+    errors = [problem for problem in problems if problem.severity == "error"]
+    status = PARTIAL if errors else DONE
+    return Outcome(status, errors[0].message if errors else "", tuple(problems))
+
+
+def _write(
+    task: Task, results: Sequence[Evaluated], stored: Comparison, checked: Comparison
+) -> None:
+    """All tables of the stage."""
     ids = {"patient_id": task.course.patient_id, "course_id": task.course.course_id}
     metrics_frame(results, ids).to_parquet(task.output / "metrics.parquet", index=False)
     curves_frame(results, ids).to_parquet(task.output / "curves.parquet", index=False)
     write_json(task.output / "structures.json", [_appearance(result.roi) for result in results])
-    errors = [problem for problem in problems if problem.severity == "error"]
-    status = PARTIAL if errors else DONE
-    return Outcome(status, errors[0].message if errors else "", tuple(problems))
+    tables = {}
+    if task.config.dvh.goals is not None:
+        tables[GOALS_FILE] = goals_frame(task.config.dvh.goals, results, ids)
+    if stored.rows:
+        tables[TPS_FILE] = comparison_frame(stored.rows, ids, "dvh_tps")
+    if stored.curves:
+        tables[TPS_CURVES_FILE] = stored_curves_frame(stored.curves, ids, CURVE_STEP_GY)
+    if checked.rows:
+        tables[CROSSCHECK_FILE] = comparison_frame(checked.rows, ids, "dvh_crosscheck")
+    for name, frame in tables.items():
+        frame.to_parquet(task.output / Path(name).name, index=False)
 
 
 def _appearance(roi: Contours) -> dict[str, object]:
@@ -125,15 +165,20 @@ def _appearance(roi: Contours) -> dict[str, object]:
 
 def evaluate(structures: Iterable[Contours], source: DoseSource, config: Config) -> list[Evaluated]:
     """Row and DVH of every structure under one dose; none can stop the others."""
-    options = DvhOptions(
-        end_caps=config.structures.end_caps,
-        between_planes=config.structures.between_planes,
-        outside_dose=config.dose.outside_dose,
-    )
+    options = options_of(config)
     structures = list(structures)
     isodoses = Isodoses(structures, source)
     bands = Bands(isodoses, options, config) if config.dvh.uncertainty.enabled else None
     return [_evaluate(roi, source, config, options, isodoses, bands) for roi in structures]
+
+
+def options_of(config: Config) -> DvhOptions:
+    """How DVHs are calculated, as the configuration has it."""
+    return DvhOptions(
+        end_caps=config.structures.end_caps,
+        between_planes=config.structures.between_planes,
+        outside_dose=config.dose.outside_dose,
+    )
 
 
 class Isodoses:
@@ -219,6 +264,8 @@ def _evaluate(
         flags += dvh.flags
         if roi.is_target and rx_gy in isodoses.shared and rx_gy is not None:
             flags.append("isodose-shared-by-targets")
+        if roi.is_target and rx_gy and metrics["Dmean_Gy"] and metrics["CI_RTOG"] is None:
+            flags.append("isodose-reaches-grid-edge")
     row |= metrics
     if around is not None:
         row |= {f"{name}_low": value for name, value in around.low.items()}
@@ -272,12 +319,16 @@ def curves_frame(results: Sequence[Evaluated], ids: dict[str, str]) -> pandas.Da
 # -- facts of the course --------------------------------------------------------------------------
 
 
-def _load_source(task: Task, entry: dict) -> DoseSource:
+def _record_path(task: Task, entry: dict) -> Path:
+    """The RTDOSE that holds the exact numbers of a source."""
     folder = task.folder if entry["record_in"] == COURSE else Path(task.course.dicom_root)
-    dose = read_dose(folder / entry["record"])
+    return folder / entry["record"]
+
+
+def _load_source(task: Task, entry: dict) -> DoseSource:
     return DoseSource(
         entry["name"],
-        dose,
+        read_dose(_record_path(task, entry)),
         prescription_from(entry),
         tuple(entry["plan_uids"]),
         tuple(entry["flags"]),
@@ -297,10 +348,26 @@ def _structures_for(
             problems.append(Problem(structure_set.path, "error", str(error), path))
             continue
         mark = () if how == REFERENCED else (f"structure-set-by-{how}",)
+        if REGISTERED in entry["flags"]:
+            rois = _of_frame(rois, entry, structure_set, problems)
         for roi in rois:
             flags = (*roi.flags, *mark)
             found.append(replace(roi, flags=flags, image_planes=planes.get(roi.frame_uid)))
     return found
+
+
+def _of_frame(
+    rois: Sequence[Contours], entry: dict, structure_set: ObjectEntry, problems: list[Problem]
+) -> list[Contours]:
+    """The ROIs in the frame of reference of a sum over frames."""
+    own = [roi for roi in rois if roi.frame_uid in ("", entry["frame_uid"])]
+    if len(own) < len(rois):
+        message = (
+            f"{len(rois) - len(own)} structures lie in another frame of reference than "
+            f"{entry['name']} and are reported under the doses of their own plan"
+        )
+        problems.append(Problem(entry["name"], "warning", message, structure_set.path))
+    return own
 
 
 def _sets_for(course: Course, entry: dict) -> list[tuple[ObjectEntry, str]]:
@@ -338,4 +405,5 @@ STAGE = Stage(
     parts=("objects", "links"),
     sections=("dose", "structures", "dvh"),
     decisions=("names",),
+    version=2,
 )
