@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from . import __version__
-from .commands import BUG, INTERRUPTED, NOTHING_DONE, SOME_FAILED
+from .commands import BUG, INTERRUPTED, NOTHING_DONE, SOME_FAILED, printable
 from .errors import OutputError, RTPipelineError, UsageError
 
 log = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(error: object, status: int) -> int:
-    print(f"rtpipeline: {error}", file=sys.stderr)
+    print(printable(f"rtpipeline: {error}"), file=sys.stderr)
     return status
 
 
@@ -118,11 +118,18 @@ def _module(name: str):
     return import_module(f"{__package__}.commands.{name.replace('-', '_')}")
 
 
+class _Printable(logging.Formatter):
+    """Messages without the control characters that a name in a file may hold."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
 def _set_up_messages(parsed: argparse.Namespace) -> None:
     level = logging.ERROR if parsed.quiet else logging.DEBUG if parsed.verbose else logging.INFO
     console = logging.StreamHandler(sys.stderr)
     console.setLevel(level)
-    console.setFormatter(logging.Formatter("%(message)s"))
+    console.setFormatter(_Printable("%(message)s"))
     handlers: list[logging.Handler] = [console]
     if parsed.log:
         try:

@@ -360,3 +360,38 @@ def test_an_interrupt_ends_with_130_and_leaves_no_process(dicom, tmp_path):
     _, error = process.communicate(timeout=30)
     assert process.returncode == 130 and "Traceback" not in error
     assert not psutil.wait_procs(children, timeout=5)[1]
+
+
+def test_names_cannot_command_the_terminal(broken, tmp_path, capsys):
+    for path in broken.rglob("*"):
+        if path.is_file():
+            dataset = pydicom.dcmread(path, force=True)
+            dataset.PatientID = "a\x1b[31mred"
+            dataset.save_as(path)
+    out = tmp_path / "out"
+    assert main(["index", str(broken)]) == 0
+    assert main(["run", str(broken), str(out), "--stages", "dose"]) == 0
+    assert main(["status", str(out)]) == 0
+    captured = capsys.readouterr()
+    assert "\x1b" not in captured.out + captured.err and "a?[31mred" in captured.out
+
+
+def test_a_file_of_another_kind_in_the_plans_place(capsys, dicom):
+    structures = str(one(dicom, "RS*"))
+    files = ["--rtstruct", structures, "--rtdose", str(one(dicom, "RD*")), "--rtplan", structures]
+    assert "is no RT Plan but rtstruct" in said(capsys, ["dvh", *files], 2)
+
+
+def test_a_dose_with_negative_values_is_flagged_and_used(broken, tmp_path, capsys):
+    path = one(broken, "RD*")
+    dose = pydicom.dcmread(path)
+    dose.PixelRepresentation = 1
+    dose.PixelData = (
+        (dose.pixel_array.astype("<i8") // 2 - 1000)
+        .astype(f"<i{dose.BitsAllocated // 8}")
+        .tobytes()
+    )
+    dose.save_as(path)
+    assert run(broken, tmp_path / "out", capsys, 0).empty
+    metrics = pd.read_parquet(tmp_path / "out" / "results" / "dvh_metrics.parquet")
+    assert metrics["flags"].str.contains("signed-dose").all()

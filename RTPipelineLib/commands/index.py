@@ -6,7 +6,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from . import ALL_DONE, SOME_FAILED
+from . import ALL_DONE, SOME_FAILED, show
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +25,7 @@ def main(arguments: argparse.Namespace) -> int:
         database = arguments.db or Path(scratch) / "index.sqlite"
         with Index(database) as index:
             index.update(arguments.dicom_dir)
-            print(describe(index))
-            print(link_summary(index, arguments.dicom_dir))
+            show(describe(index))
+            show(link_summary(index, arguments.dicom_dir))
             damaged = any(item.damaged for item in index.unreadable())
     return SOME_FAILED if damaged else ALL_DONE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from . import ALL_DONE, SOME_FAILED
+from . import ALL_DONE, SOME_FAILED, show
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,27 +24,25 @@ def main(arguments: argparse.Namespace) -> int:
 
     out = existing_output(arguments.out)
     run = read_run(out)
-    print(f"{out}: run of {run['started']}, {run['state']}, RT Pipeline {run['version']}")
+    show(f"{out}: run of {run['started']}, {run['state']}, RT Pipeline {run['version']}")
     failed = False
     for folder in course_folders(out):
         try:
             course = read_course(folder)
         except DataError as error:
-            print(f"  {folder.parent.name}/{folder.name}: {error}")
+            show(f"  {folder.parent.name}/{folder.name}: {error}")
             failed = True
             continue
         records = {name: valid_record(folder, name) for name in STAGES}
         states = [f"{name} {record.status if record else '-'}" for name, record in records.items()]
-        print(
-            f"  {course.patient_id or '(no PatientID)'} / {course.course_id}: {', '.join(states)}"
-        )
+        show(f"  {course.patient_id or '(no PatientID)'} / {course.course_id}: {', '.join(states)}")
         for name, record in records.items():
             if record is not None and record.reason:
-                print(f"      {name} {record.status}: {record.reason}")
+                show(f"      {name} {record.status}: {record.reason}")
             if record is not None and record.is_failure:
-                print(f"      log: {folder / 'logs' / f'{name}.log'}")
+                show(f"      log: {folder / 'logs' / f'{name}.log'}")
                 failed = True
         row = course_row(course, folder, out)
         if row["dose_decision"] == "needs-decision":
-            print(f"      needs a decision: {row['dose_reason']}; edit {folder / 'overrides.yaml'}")
+            show(f"      needs a decision: {row['dose_reason']}; edit {folder / 'overrides.yaml'}")
     return SOME_FAILED if failed else ALL_DONE

@@ -13,7 +13,7 @@ from pathlib import Path
 from ..config import Config, load_config
 from ..dicom.dataset import read_dataset
 from ..dicom.dose import read_dose
-from ..dicom.headers import summarise
+from ..dicom.headers import RTPLAN, kind_of, summarise
 from ..dicom.structures import read_structure_set
 from ..dose.facts import PlanFacts
 from ..dose.prescription import prescription_of
@@ -100,6 +100,9 @@ def _chosen(rois: Sequence[Contours], names: Sequence[str], path: Path) -> list[
 
 def _plan(path: Path) -> PlanFacts:
     dataset = read_dataset(path)
+    kind = kind_of(str(dataset.get("SOPClassUID", "")), str(dataset.get("Modality", "")))
+    if kind != RTPLAN:
+        raise UsageError(f"--rtplan: {path} is no RT Plan but {kind}; give the plan of the dose")
     return PlanFacts.from_summary(str(dataset.get("SOPInstanceUID", "")), summarise(dataset))
 
 

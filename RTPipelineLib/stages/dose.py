@@ -8,32 +8,36 @@ each plan's own.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 
-import pydicom
-
 from ..course import Course, ObjectEntry
-from ..dicom.dose import dose_grid, read_dose
-from ..dicom.write import write_dose
-from ..dose.accumulate import LazyDose, sum_doses
+from ..dicom.dataset import read_dataset
+from ..dicom.derivation import Derivation, PlanShare, add_derivation
+from ..dicom.dose import read_dose
+from ..dicom.new_object import write_dataset
+from ..dicom.write import dose_dataset
 from ..dose.facts import BeamDelivery, DoseCandidate, PlanFacts, deliveries_from_summary
 from ..dose.parts import WeightedDose
 from ..dose.prescription import prescription_of, stated_totals_gy
+from ..dose.registered import DEFORMED
 from ..dose.select import DECIDED, NONE, REFUSED, DoseDecision, decide
 from ..errors import DataError
 from ..model import Dose, is_target
 from ..platform import folder_name, write_json
 from ..resample import resample_onto
 from . import DONE, FAILED, PARTIAL, SKIPPED, Outcome, Problem, Stage, Task
+from .course_doses import CourseDoses
+from .eqd2 import eqd2_facts
 from .nrrd import write_nrrd
 from .rx_file import read_prescriptions
 
 DOSE_FILE = "dose/dose.json"
 TOTAL, PLAN = "total", "plan"
 EACH_PLAN = "each-plan"
+# Shares of plans that miss a whole number of fractions by less are that number.
+WHOLE_FRACTIONS = 0.01
 DICOM, COURSE = "dicom", "course"  # where the RTDOSE of a source lies: as exported, or written here
 
 
@@ -49,7 +53,8 @@ class Source:
 
 
 def _inputs(course: Course) -> Sequence[Path]:
-    return [course.path_of(entry) for entry in course.of_kind("rtdose")]
+    entries = [*course.of_kind("rtdose"), *course.of_kind("reg")]
+    return [course.path_of(entry) for entry in entries]
 
 
 def _run(task: Task) -> Outcome:
@@ -57,12 +62,15 @@ def _run(task: Task) -> Outcome:
     plans = plan_facts(course)
     rois = _rois(course)
     table = _user_table(task)
+    candidates = _candidates(course)
+    doses = CourseDoses.of(task)
     decision = decide(
         plans,
-        _candidates(course),
+        candidates,
         _deliveries(course),
         task.overrides.dose,
         stated_gy=stated_totals_gy(rois, table),
+        joined_frames=doses.registrations.joined_frames,
     )
     if task.config.dose.policy == EACH_PLAN and decision.status == DECIDED:
         decision = replace(decision, total=None) if len(decision.parts) > 1 else decision
@@ -70,13 +78,13 @@ def _run(task: Task) -> Outcome:
         return Outcome(SKIPPED, "the course has no dose")
     names = task.config.prescription.from_name
     prescription = prescription_of(plans, rois, decision, table, from_name=names)
-    problems: list[Problem] = []
+    problems: list[Problem] = list(doses.registrations.problems)
     entries = []
     sources = _sources(course, decision)
     for number, source in enumerate(sources):
         task.progress(number, len(sources), source.name)
         try:
-            entry = _write_source(task, source, decision)
+            entry = _write_source(task, source, decision, problems)
         except DataError as error:
             path = getattr(error, "path", None) or ""
             problems.append(Problem(source.name, "error", str(error), path))
@@ -99,11 +107,12 @@ def _outcome(decision: DoseDecision, entries: list[dict], problems: list[Problem
         reason = ": ".join(filter(None, ["; ".join(decision.evidence[-1:]), "; ".join(why)]))
         problem = Problem("dose", "error", reason)
         return Outcome(PARTIAL if entries else FAILED, reason, (problem, *problems))
-    if problems:
-        status = PARTIAL if entries else FAILED
-        return Outcome(status, problems[0].message, tuple(problems))
     notes = tuple(Problem(flag, "warning", flag) for flag in decision.flags)
-    return Outcome(DONE, "", notes)
+    errors = [problem for problem in problems if problem.severity == "error"]
+    if errors:
+        status = PARTIAL if entries else FAILED
+        return Outcome(status, errors[0].message, (*problems, *notes))
+    return Outcome(DONE, "", (*problems, *notes))
 
 
 def plan_facts(course: Course) -> list[PlanFacts]:
@@ -197,74 +206,80 @@ def _plan_labels(course: Course, decision: DoseDecision) -> dict[str, str]:
     return labels
 
 
-def _write_source(task: Task, source: Source, decision: DoseDecision) -> dict:
+def _write_source(
+    task: Task, doses: CourseDoses, source: Source, decision: DoseDecision
+) -> dict[str, object]:
     """Write one dose as NRRD, the total as RTDOSE too, and return its facts.
 
     `record` names the RTDOSE that holds the exact numbers: the planning system's own where one
     object is the whole dose, else the sum that is written here.
     """
-    entries = [_entry(task.course, part.sop_uid) for part in source.doses]
-    paths = [task.course.path_of(entry) for entry in entries]
-    normalisation = task.overrides.dose.get("normalisation") or {}
-    loaders: list[Callable[[], Dose]] = [
-        partial(read_dose, path, normalisation_gy=normalisation.get(entry.sop_uid))
-        for path, entry in zip(paths, entries, strict=True)
-    ]
-    weights = [part.weight for part in source.doses]
-    exact = weights == [1.0] and not normalisation
-    if exact:
-        dose = loaders[0]()
-    else:
-        lazy = [
-            LazyDose(dose_grid(entry.summary, path), load)
-            for entry, path, load in zip(entries, paths, loaders, strict=True)
-        ]
-        dose = sum_doses(lazy, weights, max_voxels=task.config.dose.max_grid_voxels)
+    uids = [part.sop_uid for part in source.doses]
+    exact = [part.weight for part in source.doses] == [1.0] and not doses.choices.normalisation
+    dose = doses.read(uids[0]) if exact else doses.total(source.doses)
     dose = replace(dose, plan_uids=source.plan_uids or dose.plan_uids)
-    grid = dose.grid.with_uniform_slices()
-    array = dose.array_gy
-    if grid is not dose.grid:
-        array = resample_onto(dose.array_gy, dose.grid, grid)
-    nrrd = task.output / f"{source.file}.nrrd"
-    write_nrrd(nrrd, array, grid, {"modality": "RTDOSE", "unit": "Gy", "frame_uid": dose.frame_uid})
+    write_grid(task.output / f"{source.file}.nrrd", dose)
     if source.role == TOTAL or not exact:
-        _write_rtdose(task.output / f"{source.file}.dcm", dose, source, paths[0])
-    own = paths[0].relative_to(task.course.dicom_root).as_posix()
+        _write_rtdose(task.output / f"{source.file}.dcm", dose, source, doses, decision)
     return {
         "name": source.name,
         "role": source.role,
         "nrrd": f"dose/{source.file}.nrrd",
-        "record": own if exact else f"dose/{source.file}.dcm",
+        "record": doses.entry(uids[0]).path if exact else f"dose/{source.file}.dcm",
         "record_in": DICOM if exact else COURSE,
-        "resampled": grid is not dose.grid,
+        "resampled": not dose.grid.is_uniform,
         "doses": [asdict(part) for part in source.doses],
         "plan_uids": list(source.plan_uids),
         "structure_set_uid": dose.structure_set_uid,
         "frame_uid": dose.frame_uid,
         "dose_type": dose.dose_type,
         "max_gy": float(dose.array_gy.max()),
+        "registrations": [reference.sop_uid for reference in doses.references(uids)],
         "flags": list(dict.fromkeys([*dose.flags, *decision.flags])),
     }
 
 
-def _entry(course: Course, uid: str) -> ObjectEntry:
-    entry = course.object(uid)
-    if entry is None:
-        raise DataError(f"the dose {uid} is not among the files of course {course.course_id}")
-    return entry
+def write_grid(path: Path, dose: Dose) -> None:
+    """A dose as NRRD, which has even slices only."""
+    grid = dose.grid.with_uniform_slices()
+    array = dose.array_gy
+    if grid is not dose.grid:
+        array = resample_onto(dose.array_gy, dose.grid, grid)
+    fields = {"modality": "RTDOSE", "unit": "Gy", "frame_uid": dose.frame_uid}
+    write_nrrd(path, array, grid, fields)
 
 
-def _write_rtdose(path: Path, dose: Dose, source: Source, template: Path) -> None:
-    """The dose as an RTDOSE of the same study, saying what it was made of."""
-    header = pydicom.dcmread(template, stop_before_pixels=True, force=True)
+def _write_rtdose(
+    path: Path, dose: Dose, source: Source, doses: CourseDoses, decision: DoseDecision
+) -> None:
+    """The dose as an RTDOSE of its study, saying what it was made of."""
+    uids = tuple(part.sop_uid for part in source.doses)
+    own = next(uid for uid in uids if doses.entry(uid).frame_uid == dose.frame_uid)
+    header = read_dataset(doses.course.path_of(doses.entry(own)), stop_before_pixels=True)
     terms = " + ".join(f"{part.weight:g} x {part.sop_uid}" for part in source.doses)
-    write_dose(
-        path,
-        dose,
-        patient_from=header,
-        comment=source.name,
-        derivation=f"RT Pipeline: {terms}",
+    ds = dose_dataset(
+        dose, patient_from=header, comment=source.name, derivation=f"RT Pipeline: {terms}"
     )
+    made_of = Derivation(
+        uids,
+        plans=tuple(_share(doses.course, uid, decision) for uid in source.plan_uids),
+        registrations=doses.references(uids),
+        is_rigid=DEFORMED not in dose.flags,
+    )
+    add_derivation(ds, made_of)
+    write_dataset(path, ds)
+
+
+def _share(course: Course, uid: str, decision: DoseDecision) -> PlanShare:
+    """How many fractions of a plan are in its course's total; None where that is no whole
+    number."""
+    plan = course.object(uid)
+    if plan is None:
+        return PlanShare(uid)
+    fractions = PlanFacts.from_summary(uid, plan.summary).fractions
+    given = (fractions or 0) * decision.plan_weights.get(uid, 0.0)
+    whole = round(given) if given and abs(given - round(given)) < WHOLE_FRACTIONS else None
+    return PlanShare(uid, whole, plan.label)
 
 
 @dataclass(frozen=True)
@@ -306,4 +321,5 @@ STAGE = Stage(
     parts=("objects", "links"),
     sections=("dose", "prescription"),
     decisions=("dose", "prescription"),
+    version=2,
 )
