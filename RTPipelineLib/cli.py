@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -47,7 +48,7 @@ class _Parser(argparse.ArgumentParser):
 
     def _hint(self, message: str) -> str:
         options = [name for action in self._actions for name in action.option_strings]
-        for word in message.replace("'", " ").split():
+        for word in re.split(r"[\s':]+", message):
             near = get_close_matches(word, options + list(COMMANDS), 1, 0.65)
             if near and near[0] != word:
                 return f" (did you mean {near[0]}?)"

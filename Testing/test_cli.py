@@ -50,7 +50,7 @@ def one(folder: Path, pattern: str) -> Path:
         (["run", "no-such-folder", "out"], "no-such-folder does not exist"),
         (["run", ".", "."], "holds the DICOM files; give another folder"),
         (["run", ".", "out", "--jobs", "0"], "--jobs must be at least 1"),
-        (["run", ".", "out", "--jobs", "two"], "invalid int value: 'two'"),
+        (["run", ".", "out", "--jobs", "two"], "invalid int value: 'two'; see rtpipeline run -h"),
         (["run", ".", "out", "--stages", "laod"], "'laod' is not a stage; did you mean load?"),
         (["run", ".", "out", "--stages", " ,"], "expected names with commas between them"),
         (["run", ".", "out", "--patients", ""], "expected names with commas between them"),
@@ -308,6 +308,17 @@ def test_doctor_finds_what_every_run_needs(capsys):
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
     assert "pydicom" in out and "MISSING" not in out
+
+
+def test_loose_files_of_the_wrong_kind(capsys, dicom, tmp_path):
+    rtstruct, rtdose, rtplan = (one(dicom, f"{kind}*") for kind in ("RS", "RD", "RP"))
+    files = ["dvh", "--rtstruct", str(rtstruct), "--rtdose", str(rtdose)]
+    assert "is no RT Plan" in said(capsys, [*files, "--rtplan", str(rtstruct)], 3)
+    empty = pydicom.dcmread(rtstruct)
+    empty.StructureSetROISequence, empty.ROIContourSequence = [], []
+    empty.save_as(tmp_path / "empty.dcm")
+    files[2] = str(tmp_path / "empty.dcm")
+    assert "empty.dcm has no ROI" in said(capsys, [*files, "--rtplan", str(rtplan)], 3)
 
 
 def test_a_decision_about_nothing_is_told(capsys, dicom, tmp_path):
