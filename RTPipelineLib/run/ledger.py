@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from pathlib import Path
 
 from .. import __version__
@@ -144,8 +144,7 @@ def fingerprint(
 
     Where a file lies does not matter, only what it holds; a moved DICOM folder reruns nothing.
     """
-    course_facts = course.to_dict()
-    known = {name: course_facts[name] for name in ("patient_id", "course_id", *stage.parts)}
+    known = {name: getattr(course, name) for name in ("patient_id", "course_id", *stage.parts)}
     # The status too: a stage that failed for lack of memory succeeds later with the same inputs.
     before = {
         name: [record.fingerprint, record.status] if (record := valid_record(folder, name)) else []
@@ -157,10 +156,15 @@ def fingerprint(
         "inputs": [item.sha256 for item in inputs],
         "needs": before,
         "config": config.section_hash(*stage.sections),
-        "decisions": {name: asdict(overrides)[name] for name in stage.decisions},
+        "decisions": {name: getattr(overrides, name) for name in stage.decisions},
     }
-    text = json.dumps(facts, sort_keys=True, default=str)
+    text = json.dumps(facts, sort_keys=True, default=_fields)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _fields(value: object) -> object:
+    """For JSON: a dataclass as its fields (without a deep copy), anything else as text."""
+    return vars(value) if is_dataclass(value) else str(value)
 
 
 def current_record(
