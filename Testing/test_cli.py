@@ -310,15 +310,13 @@ def test_doctor_finds_what_every_run_needs(capsys):
     assert "pydicom" in out and "MISSING" not in out
 
 
-def test_loose_files_of_the_wrong_kind(capsys, dicom, tmp_path):
-    rtstruct, rtdose, rtplan = (one(dicom, f"{kind}*") for kind in ("RS", "RD", "RP"))
-    files = ["dvh", "--rtstruct", str(rtstruct), "--rtdose", str(rtdose)]
-    assert "is no RT Plan" in said(capsys, [*files, "--rtplan", str(rtstruct)], 3)
+def test_a_structure_set_without_roi_is_told(capsys, dicom, tmp_path):
+    rtstruct, rtdose = (one(dicom, f"{kind}*") for kind in ("RS", "RD"))
     empty = pydicom.dcmread(rtstruct)
     empty.StructureSetROISequence, empty.ROIContourSequence = [], []
     empty.save_as(tmp_path / "empty.dcm")
-    files[2] = str(tmp_path / "empty.dcm")
-    assert "empty.dcm has no ROI" in said(capsys, [*files, "--rtplan", str(rtplan)], 3)
+    files = ["dvh", "--rtstruct", str(tmp_path / "empty.dcm"), "--rtdose", str(rtdose)]
+    assert "empty.dcm has no ROI" in said(capsys, files, 3)
 
 
 def test_a_decision_about_nothing_is_told(capsys, dicom, tmp_path):

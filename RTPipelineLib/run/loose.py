@@ -17,7 +17,7 @@ from ..dicom.headers import RTPLAN, kind_of, summarise
 from ..dicom.structures import read_structure_set
 from ..dose.facts import PlanFacts
 from ..dose.prescription import prescription_of
-from ..errors import DataError, DicomError, UsageError
+from ..errors import DataError, UsageError
 from ..model import Contours, Dose
 from ..platform import atomic_path
 from ..stages.bands import BAND_COLUMNS
@@ -102,14 +102,9 @@ def _chosen(rois: Sequence[Contours], names: Sequence[str], path: Path) -> list[
 
 def _plan(path: Path) -> PlanFacts:
     dataset = read_dataset(path)
-<<<<<<< Updated upstream
     kind = kind_of(str(dataset.get("SOPClassUID", "")), str(dataset.get("Modality", "")))
     if kind != RTPLAN:
         raise UsageError(f"--rtplan: {path} is no RT Plan but {kind}; give the plan of the dose")
-=======
-    if kind_of(str(dataset.get("SOPClassUID", "")), str(dataset.get("Modality", ""))) != RTPLAN:
-        raise DicomError("is no RT Plan", path)
->>>>>>> Stashed changes
     return PlanFacts.from_summary(str(dataset.get("SOPInstanceUID", "")), summarise(dataset))
 
 
