@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from importlib import resources
-from math import isfinite
-from numbers import Real
 from textwrap import shorten
-from urllib.parse import quote
 
 from ..model import PrescriptionLevel
+from .cells import UNKNOWN, badge, counted, dose_text, is_number, link_to, nothing, shown, table
 from .codebook import find_entry
 from .content import (
     CohortReport,
@@ -26,9 +24,7 @@ from .markup import Content, Markup, element, joined
 
 RESEARCH_USE = "For research use, not for clinical decisions."
 NO_PATIENT_ID = "(no PatientID)"
-SHORT = 28  # characters that are not broken into lines
 REASON = 80  # characters of a reason in the list of courses; the course's page has all
-UNKNOWN = "\N{EN DASH}"
 
 # Columns of the metrics on the page; the whole table is in the Parquet file.
 METRICS_SHOWN = (
@@ -48,15 +44,6 @@ METRICS_SHOWN = (
     "CI_Paddick",
     "gEUD_Gy",
 )
-_STATUS = {
-    "done": "good",
-    "partial": "warn",
-    "needs-decision": "warn",
-    "failed": "bad",
-    "error": "bad",
-    "refused": "bad",
-    "warning": "warn",
-}
 
 
 # -- pages ----------------------------------------------------------------------------------------
@@ -67,7 +54,7 @@ def course_page(facts: CourseReport) -> str:
     title = f"{facts.patient_id} / {facts.course_id}"
     own = {"patient_id", "course_id"}
     failures = [{k: v for k, v in row.items() if k not in own} for row in facts.failures]
-    back = element("p", _link("All courses", facts.index_href)) if facts.index_href else None
+    back = element("p", link_to("All courses", facts.index_href)) if facts.index_href else None
     head = [
         back,
         element("h1", "Course ", facts.course_id),
@@ -94,15 +81,15 @@ def cohort_page(facts: CohortReport) -> str:
     """The page of a cohort: its courses with the state of every stage, and all failures."""
     patients = len({line.patient_id for line in facts.courses})
     waiting = sum(bool(line.waiting) for line in facts.courses)
-    counts = f"{_count(len(facts.courses), 'course')} of {_count(patients, 'patient')}, "
-    counts += f"{_count(len(facts.failures), 'failure')}, {waiting} waiting for a decision"
+    counts = f"{counted(len(facts.courses), 'course')} of {counted(patients, 'patient')}, "
+    counts += f"{counted(len(facts.failures), 'failure')}, {waiting} waiting for a decision"
     return _page(
         facts.title,
         [element("h1", facts.title), element("p", counts)],
         [
             _section("Courses", _courses(facts.courses, facts.units)),
             _section("Failures", _failures(facts.failures, "no failures")),
-            _section("Tables", _pairs((name, _count(rows, "row")) for name, rows in facts.tables)),
+            _section("Tables", _pairs((name, counted(rows, "row")) for name, rows in facts.tables)),
             _section("Provenance", _pairs(facts.provenance)),
         ],
     )
@@ -141,25 +128,17 @@ def _section(title: str, *content: Content) -> Markup:
     return element("section", element("h2", title), *content)
 
 
-def _nothing(what: str) -> Markup:
-    return element("p", what[:1].upper() + what[1:] + ".", class_="soft")
-
-
 def _pairs(pairs: Iterable[tuple[str, str]]) -> Markup:
     items = [joined(element("dt", name), element("dd", value)) for name, value in pairs]
-    return element("dl", joined(*items)) if items else _nothing("nothing noted")
-
-
-def _badge(status: str) -> Markup:
-    return element("span", status, class_=f"badge {_STATUS.get(status, 'calm')}")
+    return element("dl", joined(*items)) if items else nothing("nothing noted")
 
 
 def _notices(notices: Sequence[Notice]) -> Markup:
     if not notices:
-        return _nothing("no flags")
+        return nothing("no flags")
     order = {"error": 0, "warning": 1}
     items = [
-        element("li", _badge(n.severity), " ", element("b", n.id), " ", n.message)
+        element("li", badge(n.severity), " ", element("b", n.id), " ", n.message)
         for n in sorted(notices, key=lambda n: order.get(n.severity, 2))
     ]
     return element("ul", joined(*items), class_="plain")
@@ -167,27 +146,27 @@ def _notices(notices: Sequence[Notice]) -> Markup:
 
 def _stages(stages: Sequence[StageRow]) -> Markup:
     if not stages:
-        return _nothing("no stage has run")
+        return nothing("no stage has run")
     rows = [
         [
             s.name,
-            _badge(s.status),
+            badge(s.status),
             s.reason,
             UNKNOWN if s.seconds is None else f"{s.seconds:.1f}",
         ]
         for s in stages
     ]
-    return _table("Stages", ["Stage", "Status", "Reason", "Seconds"], rows, numbers={3}, long={2})
+    return table("Stages", ["Stage", "Status", "Reason", "Seconds"], rows, numbers={3}, long={2})
 
 
 def _failures(failures: Sequence[Row], none: str) -> Markup:
     if not failures:
-        return _nothing(none)
+        return nothing(none)
     known = ("patient_id", "course_id", "stage", "item", "severity", "error", "file")
     columns = [name for name in known if any(row.get(name) for row in failures)]
     rows = [
         [
-            _badge(str(row[c])) if c == "severity" and row.get(c) else _shown(row.get(c))
+            badge(str(row[c])) if c == "severity" and row.get(c) else shown(row.get(c))
             for c in columns
         ]
         for row in failures
@@ -195,46 +174,46 @@ def _failures(failures: Sequence[Row], none: str) -> Markup:
     long = {n for n, name in enumerate(columns) if name in ("error", "file", "item")}
     named = {"patient_id": "Patient", "course_id": "Course", "error": "Message"}
     titles = [named.get(name, name.capitalize()) for name in columns]
-    return _table("Failures", titles, rows, long=long)
+    return table("Failures", titles, rows, long=long)
 
 
 def _prescription(levels: Sequence[PrescriptionLevel], units: str) -> Markup:
     if not levels:
-        return _nothing("no prescription is known; metrics relative to it are empty")
+        return nothing("no prescription is known; metrics relative to it are empty")
     rows = [
         [
             level.name,
             level.roi_name
             or (f"ROI {level.roi_number}" if level.roi_number is not None else UNKNOWN),
-            _dose(level.dose_gy, units),
+            dose_text(level.dose_gy, units),
             UNKNOWN if level.fractions is None else level.fractions,
             level.source,
         ]
         for level in sorted(levels, key=lambda level: -level.dose_gy)
     ]
     titles = ["Level", "Target", f"Dose [{units}]", "Fractions", "Source"]
-    return _table("Prescription", titles, rows, numbers={2, 3})
+    return table("Prescription", titles, rows, numbers={2, 3})
 
 
 def _plot(facts: CourseReport) -> Markup:
     if not facts.curves:
-        return _nothing("no curves; see the stages above for the reason")
+        return nothing("no curves; see the stages above for the reason")
     note = element("p", facts.bands, class_="soft") if facts.bands else None
     return joined(dvh_plot(facts.curves, facts.units), note)
 
 
 def _metrics(rows: Sequence[Row], units: str) -> Markup:
     if not rows:
-        return _nothing("no metrics; see the stages above for the reason")
+        return nothing("no metrics; see the stages above for the reason")
     several = [c for c in ("source", "dose_source") if len({row.get(c) for row in rows}) > 1]
-    numbers = [c for c in METRICS_SHOWN if any(_is_number(row.get(c)) for row in rows)]
+    numbers = [c for c in METRICS_SHOWN if any(is_number(row.get(c)) for row in rows)]
     columns = ["roi_name", *several, *numbers, "flags"]
     body = [[_metric(row.get(c), c, units) for c in columns] for row in rows]
     titles = [_metric_title(c, units) for c in columns]
     places = {columns.index(c) for c in numbers}
     note = "Empty cells are not known or not applicable; all columns are in dvh/metrics.parquet."
-    table = _table("Metrics", titles, body, numbers=places, long={len(columns) - 1})
-    return joined(table, element("p", note, class_="soft"))
+    metrics = table("Metrics", titles, body, numbers=places, long={len(columns) - 1})
+    return joined(metrics, element("p", note, class_="soft"))
 
 
 def _metric_title(column: str, units: str) -> Content:
@@ -255,16 +234,16 @@ def _metric(value: Value, column: str, units: str) -> Content:
         flags = [flag for flag in str(value or "").split(";") if flag]
         badges = joined(*(element("span", flag, class_="badge calm") for flag in flags))
         return element("div", badges, class_="flags")
-    if not _is_number(value):
-        return _shown(value)
+    if not is_number(value):
+        return shown(value)
     if column.lower().endswith("_gy"):
-        return _dose(float(value), units)
+        return dose_text(float(value), units)
     return f"{value:.1f}" if column.endswith(("%", "percent")) else f"{value:.2f}"
 
 
 def _objects(objects: Sequence[ObjectRow]) -> Markup:
     if not objects:
-        return _nothing("no objects")
+        return nothing("no objects")
     rows = [
         [
             item.kind,
@@ -277,29 +256,29 @@ def _objects(objects: Sequence[ObjectRow]) -> Markup:
         for item in objects
     ]
     titles = ["Kind", "Label", "Date", "Linked to", "Flags", "UID"]
-    return _table("Objects and links", titles, rows, long={1, 3, 4, 5})
+    return table("Objects and links", titles, rows, long={1, 3, 4, 5})
 
 
 def _inputs(inputs: Sequence[tuple[str, str]]) -> Markup:
     if not inputs:
         return Markup("")
     items = [element("li", name, " ", element("code", digest)) for name, digest in inputs]
-    summary = element("summary", f"{_count(len(inputs), 'input file')} with SHA-256")
+    summary = element("summary", f"{counted(len(inputs), 'input file')} with SHA-256")
     return element("details", summary, element("ul", joined(*items), class_="plain"))
 
 
 def _courses(courses: Sequence[CourseLine], units: str) -> Markup:
     if not courses:
-        return _nothing("no courses")
+        return nothing("no courses")
     stages = list(dict.fromkeys(stage.name for line in courses for stage in line.stages))
     rows = []
     for line in courses:
         states = {stage.name: stage for stage in line.stages}
-        link = _link(line.course_id, line.href) if line.href else line.course_id
+        link = link_to(line.course_id, line.href) if line.href else line.course_id
         dose: Content = line.dose_source or UNKNOWN
         if line.waiting:
-            dose = joined(_badge("needs-decision"), element("div", line.waiting))
-        rx = UNKNOWN if line.rx_gy is None else _dose(line.rx_gy, units)
+            dose = joined(badge("needs-decision"), element("div", line.waiting))
+        rx = UNKNOWN if line.rx_gy is None else dose_text(line.rx_gy, units)
         cells = [_state(states.get(name)) for name in stages]
         rows.append(
             [
@@ -314,7 +293,7 @@ def _courses(courses: Sequence[CourseLine], units: str) -> Markup:
     titles = ["Patient", "Course", *stages, "Dose", f"Prescribed [{units}]", "Flags"]
     last = len(titles) - 1
     long = {0, 1, last - 2, last}
-    return _table("Courses", titles, rows, numbers={last - 1}, long=long)
+    return table("Courses", titles, rows, numbers={last - 1}, long=long)
 
 
 def _state(stage: StageRow | None) -> Markup:
@@ -322,57 +301,4 @@ def _state(stage: StageRow | None) -> Markup:
         return element("span", "not run", class_="soft")
     short = shorten(stage.reason, REASON, placeholder=" …")
     reason = element("div", short, class_="soft state", title=stage.reason) if short else None
-    return joined(_badge(stage.status), reason)
-
-
-# -- cells ----------------------------------------------------------------------------------------
-
-
-def _table(
-    name: str,
-    titles: Sequence[Content],
-    rows: Sequence[Sequence[Content]],
-    numbers: Iterable[int] = (),
-    long: Iterable[int] = (),
-) -> Markup:
-    """A table whose first column heads its rows; it scrolls sideways, by keyboard too."""
-    kinds = dict.fromkeys(numbers, "number") | dict.fromkeys(long, "long")
-    head = element(
-        "tr", *(element("th", t, scope="col", class_=kinds.get(n)) for n, t in enumerate(titles))
-    )
-    body = []
-    for row in rows:
-        classes = [" ".join(filter(None, (kinds.get(n), _wrapping(c)))) for n, c in enumerate(row)]
-        cells = [element("td", c, class_=k or None) for c, k in zip(row, classes, strict=True)][1:]
-        first = element("th", row[0], scope="row", class_=classes[0] or None)
-        body.append(element("tr", first, *cells))
-    table = element("table", element("thead", head), element("tbody", joined(*body)))
-    return element("div", table, class_="scroll", tabindex=0, role="region", aria_label=name)
-
-
-def _wrapping(content: Content) -> str | None:
-    """Short names and dates stay on one line; a PatientID of 300 characters may break anywhere."""
-    plain = isinstance(content, str) and not isinstance(content, Markup)
-    return "short" if plain and len(content) <= SHORT else None
-
-
-def _link(label: str, path: str) -> Markup:
-    """A link to a file by its relative path; whatever the path holds, it is no other protocol."""
-    return element("a", label, href=quote(path, safe="/"), class_=_wrapping(label))
-
-
-def _shown(value: Value) -> str:
-    missing = value is None or value == "" or (isinstance(value, Real) and not isfinite(value))
-    return UNKNOWN if missing else str(value)
-
-
-def _is_number(value: Value) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and isfinite(value)
-
-
-def _dose(value_gy: float, units: str) -> str:
-    return f"{value_gy * 100:.0f}" if units == "cGy" else f"{value_gy:.2f}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}" + ("" if number == 1 else "s")
+    return joined(badge(stage.status), reason)
