@@ -28,6 +28,7 @@ TEMPLATE = """\
 #                                    # 1 the whole plan, 0.4 for 10 of 25 fractions, 0 not at all
 #   doses: {1.2.3.6: 1.0}            # or the exact sum, by SOP Instance UID of the doses
 #   normalisation: {1.2.3.7: 60.0}   # Gy for which the value 1 of a RELATIVE dose stands
+#   registrations: [1.2.3.8]         # where several join two frames differently: the ones to use
 # prescription:                    # replaces what the plans say
 #   - {name: PTV_High, roi: PTV1, dose_gy: 70, fractions: 35}
 # names:                           # standard name of an ROI

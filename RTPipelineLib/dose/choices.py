@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from ..errors import ConfigError
 from .facts import DoseCandidate, PlanFacts
 
-KEYS = ("plans", "doses", "normalisation")
+KEYS = ("plans", "doses", "normalisation", "registrations")
 
 
 @dataclass(frozen=True)
@@ -23,25 +23,32 @@ class Choices:
         types (a FRACTION_SESSION dose with the number of its fractions, say).
     `normalisation` : dose SOP Instance UID -> Gy for which the value 1 of a RELATIVE dose stands.
         It makes the dose usable; the reader applies it, weights do not hold it.
+    `registrations` : SOP Instance UIDs of the registrations that may join frames of reference;
+        empty for all.
     """
 
     plans: Mapping[str, float] = field(default_factory=dict)
     doses: Mapping[str, float] = field(default_factory=dict)
     normalisation: Mapping[str, float] = field(default_factory=dict)
+    registrations: tuple[str, ...] = ()
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, object] | None) -> Choices:
         """Checked choices; `ConfigError` for an unknown key or a weight that is no number >= 0."""
         tables: dict[str, dict[str, float]] = {}
+        registrations: tuple[str, ...] = ()
         for key, table in (values or {}).items():
             if key not in KEYS:
                 near = difflib.get_close_matches(str(key), KEYS, n=1)
                 hint = f"; did you mean '{near[0]}'?" if near else f"; known are {', '.join(KEYS)}"
                 raise ConfigError(f"overrides, dose: '{key}' is not a known key{hint}")
+            if key == "registrations":
+                registrations = _uids(key, table)
+                continue
             if table is not None and not isinstance(table, Mapping):
                 raise ConfigError(f"overrides, dose, {key}: expected a table of UID: number")
             tables[key] = {str(k): _weight(key, k, v) for k, v in (table or {}).items()}
-        return cls(**tables)
+        return cls(**tables, registrations=registrations)
 
     def check(self, plans: Sequence[PlanFacts], doses: Sequence[DoseCandidate]) -> None:
         """Raise `ConfigError` for an entry that fits no plan or dose of the course, or several."""
@@ -65,6 +72,13 @@ class Choices:
     def names(self, plan: PlanFacts) -> bool:
         """True when the table names the plan."""
         return plan.uid in self.plans or (bool(plan.label) and plan.label in self.plans)
+
+
+def _uids(table: str, value: object) -> tuple[str, ...]:
+    uids = [value] if isinstance(value, str) else value or []
+    if not isinstance(uids, Sequence) or not all(isinstance(uid, str) for uid in uids):
+        raise ConfigError(f"overrides, dose, {table}: expected a list of UIDs, found {value!r}")
+    return tuple(uids)
 
 
 def _weight(table: str, key: object, value: object) -> float:

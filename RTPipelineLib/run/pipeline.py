@@ -38,8 +38,6 @@ RUN_SCHEMA = 1
 ALL_DONE, SOME_FAILED = 0, 3
 NOT_USED_YET = (
     "accumulate",
-    "dose.eqd2",
-    "dose.registration",
     "structures.names",
     "structures.derived",
     "structures.voxelise",

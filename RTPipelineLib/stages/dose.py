@@ -23,7 +23,7 @@ from ..dose.parts import WeightedDose
 from ..dose.prescription import prescription_of, stated_totals_gy
 from ..dose.registered import DEFORMED
 from ..dose.select import DECIDED, NONE, REFUSED, DoseDecision, decide
-from ..errors import DataError
+from ..errors import DataError, DoseRefused
 from ..model import Dose, is_target
 from ..platform import folder_name, write_json
 from ..resample import resample_onto
@@ -84,7 +84,9 @@ def _run(task: Task) -> Outcome:
     for number, source in enumerate(sources):
         task.progress(number, len(sources), source.name)
         try:
-            entry = _write_source(task, source, decision, problems)
+            entry = _write_source(task, doses, source, decision, problems)
+            if task.config.dose.eqd2.enabled:
+                entry |= eqd2_facts(task, doses, source, plans, candidates, decision, problems)
         except DataError as error:
             path = getattr(error, "path", None) or ""
             problems.append(Problem(source.name, "error", str(error), path))
@@ -207,7 +209,11 @@ def _plan_labels(course: Course, decision: DoseDecision) -> dict[str, str]:
 
 
 def _write_source(
-    task: Task, doses: CourseDoses, source: Source, decision: DoseDecision
+    task: Task,
+    doses: CourseDoses,
+    source: Source,
+    decision: DoseDecision,
+    problems: list[Problem],
 ) -> dict[str, object]:
     """Write one dose as NRRD, the total as RTDOSE too, and return its facts.
 
@@ -220,7 +226,13 @@ def _write_source(
     dose = replace(dose, plan_uids=source.plan_uids or dose.plan_uids)
     write_grid(task.output / f"{source.file}.nrrd", dose)
     if source.role == TOTAL or not exact:
-        _write_rtdose(task.output / f"{source.file}.dcm", dose, source, doses, decision)
+        try:
+            _write_rtdose(task.output / f"{source.file}.dcm", dose, source, doses, decision)
+        except DoseRefused as error:
+            if not exact:
+                raise
+            # The planning system's own object holds the numbers; only a copy of it is missing.
+            problems.append(Problem(source.name, "warning", f"no {source.file}.dcm: {error}"))
     return {
         "name": source.name,
         "role": source.role,

@@ -112,6 +112,8 @@ def _run(task: Task) -> Outcome:
             problems.append(Problem(entry["name"], "error", str(error), path))
             continue
         here = evaluate(structures, source, task.config)
+        if task.config.dose.eqd2.enabled:
+            here = with_eqd2(task, entry, here, options_of(task.config), problems)
         rx = source.prescription.course
         path = _record_path(task, entry)
         here = beside_planning_system(here, path, rx.dose_gy if rx else None, stored)
@@ -404,6 +406,6 @@ STAGE = Stage(
     uses=("load",),
     parts=("objects", "links"),
     sections=("dose", "structures", "dvh"),
-    decisions=("names",),
+    decisions=("names", "dose"),
     version=2,
 )

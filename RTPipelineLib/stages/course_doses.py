@@ -1,0 +1,177 @@
+"""The dose files of a course, brought into one frame of reference and added, also as EQD2."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from ..config import Config
+from ..course import Course, ObjectEntry
+from ..dicom.dose import dose_grid, read_dose
+from ..dicom.new_object import Reference
+from ..dicom.registration import Registration, read_registration
+from ..dose.accumulate import LazyDose, sum_doses
+from ..dose.choices import Choices
+from ..dose.eqd2 import Delivery, FractionCourse, sum_converted
+from ..dose.parts import WeightedDose
+from ..dose.registered import Mapping, contradictions, into_frame, joined_frames, route
+from ..errors import ConfigError, DataError
+from ..model import Dose
+from . import Problem, Task
+
+NEVER = "none"
+
+
+@dataclass(frozen=True, eq=False)
+class Registrations:
+    """The registrations of a course that may join frames of reference, and what is wrong with the
+    others."""
+
+    objects: tuple[Registration, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def mappings(self) -> tuple[Mapping, ...]:
+        """Those that no other contradicts."""
+        every = [mapping for item in self.objects for mapping in item.mappings]
+        unclear = contradictions(every)
+        return tuple(m for m in every if {m.from_frame_uid, m.to_frame_uid} not in unclear)
+
+    @property
+    def joined_frames(self) -> tuple[frozenset[str], ...]:
+        """The sets of frames that they join."""
+        return joined_frames(self.mappings)
+
+    def between(self, frames: Sequence[str], target: str) -> list[Registration]:
+        """The ones on the way from each frame to the target."""
+        steps = [s for f in frames if f != target for s in route(self.mappings, f, target).steps]
+        pairs = [{step.from_frame_uid, step.to_frame_uid} for step in steps]
+        return [
+            item
+            for item in self.objects
+            if any({m.from_frame_uid, m.to_frame_uid} in pairs for m in item.mappings)
+        ]
+
+
+def read_registrations(course: Course, use: str, chosen: Sequence[str] = ()) -> Registrations:
+    """The registrations of a course under the configured rule `use`; `chosen` limits them.
+
+    Raises `ConfigError` for a chosen one that the course does not have.
+    """
+    entries = course.of_kind("reg")
+    for uid in chosen:
+        if uid not in {entry.sop_uid for entry in entries}:
+            raise ConfigError(f"overrides, dose, registrations: the course has no {uid}")
+    if use == NEVER:
+        return Registrations()
+    objects: list[Registration] = []
+    problems: list[Problem] = []
+    for entry in entries:
+        if chosen and entry.sop_uid not in chosen:
+            continue
+        try:
+            objects.append(read_registration(course.path_of(entry)))
+        except DataError as error:
+            problems.append(Problem("registration", "warning", str(error), entry.path))
+    for pair in contradictions([m for item in objects for m in item.mappings]):
+        names = [
+            item.sop_uid
+            for item in objects
+            if any({m.from_frame_uid, m.to_frame_uid} == pair for m in item.mappings)
+        ]
+        message = (
+            f"the registrations {' and '.join(names)} join the frames of reference "
+            f"{' and '.join(sorted(pair))} in different ways and are not used; name the one to use "
+            "in overrides.yaml under dose, registrations"
+        )
+        problems.append(Problem("registration", "warning", message))
+    return Registrations(tuple(objects), tuple(problems))
+
+
+@dataclass(frozen=True, eq=False)
+class CourseDoses:
+    """Reads and adds the doses of a course by their UIDs."""
+
+    course: Course
+    config: Config
+    choices: Choices
+    registrations: Registrations
+
+    @classmethod
+    def of(cls, task: Task) -> CourseDoses:
+        """The doses of a task's course."""
+        choices = Choices.from_mapping(task.overrides.dose)
+        use = task.config.dose.registration
+        registrations = read_registrations(task.course, use, choices.registrations)
+        return cls(task.course, task.config, choices, registrations)
+
+    def entry(self, uid: str) -> ObjectEntry:
+        """The RTDOSE with this UID. Raises `DataError` when the course has none."""
+        entry = self.course.object(uid)
+        if entry is None:
+            raise DataError(
+                f"the dose {uid} is not among the files of course {self.course.course_id}"
+            )
+        return entry
+
+    def read(self, uid: str) -> Dose:
+        """One dose in Gy, normalised as the user says."""
+        path = self.course.path_of(self.entry(uid))
+        return read_dose(path, normalisation_gy=self.choices.normalisation.get(uid))
+
+    def frame_of(self, uids: Sequence[str]) -> str:
+        """The frame of reference of a sum: the one that most of the doses have, else that of the
+        first."""
+        frames = [self.entry(uid).frame_uid for uid in uids]
+        return max(frames, key=frames.count)
+
+    def total(self, parts: Sequence[WeightedDose]) -> Dose:
+        """The weighted sum."""
+        uids = [part.sop_uid for part in parts]
+        limit = self.config.dose.max_grid_voxels
+        lazy, grid, flags = into_frame(*self._where(uids), limit)
+        total = sum_doses(lazy, [part.weight for part in parts], grid=grid)
+        more = [flag for item in self.used(uids) for flag in item.flags]
+        return replace(total, flags=tuple(dict.fromkeys([*total.flags, *flags, *more])))
+
+    def eqd2(self, courses: Sequence[FractionCourse], alpha_beta_gy: float) -> Dose:
+        """The sum in 2 Gy fractions. Raises `DoseRefused` for doses that cannot be converted."""
+        uids = [uid for item in courses for uid in item.sop_uids]
+        lazy, grid, _ = into_frame(*self._where(uids), self.config.dose.max_grid_voxels)
+        by_uid = dict(zip(uids, lazy, strict=True))
+        plans = {plan.sop_uid: plan for plan in self.course.of_kind("rtplan")}
+        deliveries = [
+            Delivery(
+                tuple(by_uid[uid] for uid in item.sop_uids),
+                item.fractions,
+                item.weight,
+                any(plans[uid].summary.get("ion") for uid in item.plan_uids if uid in plans),
+                " ".join(str(self.entry(uid).summary.get("comment")) for uid in item.sop_uids),
+            )
+            for item in courses
+        ]
+        return sum_converted(deliveries, alpha_beta_gy, grid=grid)
+
+    def used(self, uids: Sequence[str]) -> list[Registration]:
+        """The registrations through which these doses are added."""
+        frames = [self.entry(uid).frame_uid for uid in uids]
+        return self.registrations.between(frames, self.frame_of(uids))
+
+    def references(self, uids: Sequence[str]) -> tuple[Reference, ...]:
+        """The same, as references."""
+        return tuple(Reference(item.sop_class_uid, item.sop_uid) for item in self.used(uids))
+
+    def _where(
+        self, uids: Sequence[str]
+    ) -> tuple[list[LazyDose], list[str], str, tuple[Mapping, ...]]:
+        entries = [self.entry(uid) for uid in uids]
+        lazy = [
+            LazyDose(
+                dose_grid(entry.summary, self.course.path_of(entry)),
+                partial(self.read, entry.sop_uid),
+            )
+            for entry in entries
+        ]
+        frames = [entry.frame_uid for entry in entries]
+        return lazy, frames, self.frame_of(uids), self.registrations.mappings
