@@ -15,10 +15,12 @@ UNKNOWN = "\N{EN DASH}"
 
 _STATUS = {
     "done": "good",
+    "agrees": "good",
     "pass": "good",
     "partial": "warn",
     "needs-decision": "warn",
     "tolerable": "warn",
+    "differs": "warn",
     "failed": "bad",
     "error": "bad",
     "refused": "bad",
@@ -55,8 +57,8 @@ def table(
         cells = [element("td", c, class_=k or None) for c, k in zip(row, classes, strict=True)][1:]
         first = element("th", row[0], scope="row", class_=classes[0] or None)
         body.append(element("tr", first, *cells))
-    table = element("table", element("thead", head), element("tbody", joined(*body)))
-    return element("div", table, class_="scroll", tabindex=0, role="region", aria_label=name)
+    whole = element("table", element("thead", head), element("tbody", joined(*body)))
+    return element("div", whole, class_="scroll", tabindex=0, role="region", aria_label=name)
 
 
 def wrapping(content: Content) -> str | None:

@@ -48,10 +48,11 @@ class CourseReport:
     """Everything that stands on the page of a course.
 
     `decisions` are (question, answer with its reason), `metrics` rows of `dvh_metrics`, `failures`
-    rows of `failures`, `provenance` (what, value), `inputs` (file, SHA-256). `units` is how doses
-    are shown, Gy or cGy; all values are in Gy. `bands` says what the bands around the curves mean
-    (empty: there are none). `index_href` is the path of the cohort's page,
-    relative to this one (empty: there is none).
+    rows of `failures`, `goals` of `goals`, `comparisons` of `dvh_tps` and `dvh_crosscheck`,
+    `plots` (title, path) of files relative to this page, `provenance` (what, value), `inputs`
+    (file, SHA-256). `units` is how doses are shown, Gy or cGy; all values are in Gy. `bands` says
+    what the bands around the curves mean (empty: there are none). `index_href` is the path of the
+    cohort's page, relative to this one (empty: there is none).
     """
 
     patient_id: str
@@ -63,6 +64,9 @@ class CourseReport:
     stages: tuple[StageRow, ...] = ()
     curves: tuple[Curve, ...] = ()
     metrics: tuple[Row, ...] = ()
+    goals: tuple[Row, ...] = ()
+    comparisons: tuple[Row, ...] = ()
+    plots: tuple[tuple[str, str], ...] = ()
     failures: tuple[Row, ...] = ()
     provenance: tuple[tuple[str, str], ...] = ()
     inputs: tuple[tuple[str, str], ...] = ()

@@ -19,6 +19,10 @@ CONTRAST = 3.0  # of a line against white: WCAG 2.1, 1.4.11
 PALETTE = ((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233), (0, 0, 0))
 DASHES = ("", "9 4", "2 3", "12 4 2 4", "5 2")
 
+# The source of a curve that the planning system stored; it is drawn in dots of the ROI's colour.
+PLANNING_SYSTEM = "planning system"
+DOTS = "1 4"
+
 
 @dataclass(frozen=True, eq=False)
 class Curve:
@@ -54,6 +58,8 @@ def dvh_plot(curves: Sequence[Curve], units: str = "Gy") -> Markup:
     for number, curve in enumerate(drawn):
         colour = readable(curve.colour_rgb or PALETTE[names.index(curve.roi_name) % len(PALETTE)])
         dash = DASHES[sources.index(curve.dose_source) % len(DASHES)] or None
+        if curve.source == PLANNING_SYSTEM:
+            dash = DOTS
         label = _label(curve, len(sources) > 1)
         lines.append(_line(curve, scale, limit, colour, dash, label, number))
         keys.append(_legend_entry(colour, dash, label))

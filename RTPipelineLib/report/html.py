@@ -21,6 +21,7 @@ from .content import (
 )
 from .figures import dvh_plot
 from .markup import Content, Markup, element, joined
+from .verdicts import comparison_section, goals_section
 
 RESEARCH_USE = "For research use, not for clinical decisions."
 NO_PATIENT_ID = "(no PatientID)"
@@ -70,7 +71,9 @@ def course_page(facts: CourseReport) -> str:
             _section("Flags", _notices(facts.flags)),
             _section("Prescription", _prescription(facts.prescription, facts.units)),
             _section("Dose-volume histogram", _plot(facts)),
+            _section("Clinical goals", goals_section(facts.goals, facts.units)),
             _section("Metrics", _metrics(facts.metrics, facts.units)),
+            _section("Other calculations", comparison_section(facts.comparisons, facts.units)),
             _section("Objects and links", _objects(facts.objects)),
             _section("Provenance", _pairs(facts.provenance), _inputs(facts.inputs)),
         ],
@@ -199,7 +202,9 @@ def _plot(facts: CourseReport) -> Markup:
     if not facts.curves:
         return nothing("no curves; see the stages above for the reason")
     note = element("p", facts.bands, class_="soft") if facts.bands else None
-    return joined(dvh_plot(facts.curves, facts.units), note)
+    files = [link_to(title, path) for title, path in facts.plots]
+    plots = element("p", "Files: ", joined(*files), class_="soft") if files else None
+    return joined(dvh_plot(facts.curves, facts.units), note, plots)
 
 
 def _metrics(rows: Sequence[Row], units: str) -> Markup:

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from .. import __version__
 from ..course import Course
 from ..platform import write_text
 from ..report.content import CourseReport, Notice, ObjectRow, StageRow
-from ..report.figures import Curve
+from ..report.figures import PLANNING_SYSTEM, Curve
 from ..report.html import course_page
-from . import DONE, Outcome, Stage, Task
+from ..report.plots import are_possible, write_plots
+from . import DONE, Outcome, Problem, Stage, Task
 from .bands import BAND_COLUMNS, error_model
 from .dose import DOSE_FILE
-from .dvh import CURVES_FILE, METRICS_FILE, STRUCTURES_FILE
+from .dvh import (
+    CROSSCHECK_FILE,
+    CURVES_FILE,
+    GOALS_FILE,
+    METRICS_FILE,
+    STRUCTURES_FILE,
+    TPS_CURVES_FILE,
+    TPS_FILE,
+)
 from .facts import prescription_from, read_facts
 
 DATES = {"image": "study_date"}
@@ -25,8 +35,17 @@ def _inputs(course: Course) -> Sequence[Path]:
 
 
 def _run(task: Task) -> Outcome:
-    write_text(task.output / "course.html", course_page(_content(task)))
-    return Outcome(DONE)
+    content = _content(task)
+    notes: tuple[Problem, ...] = ()
+    if content.curves and are_possible():
+        title = f"{content.patient_id} / {content.course_id}"
+        files = write_plots(content.curves, task.output, title, content.units)
+        content = replace(content, plots=tuple((path.name, path.name) for path in files))
+    elif content.curves:
+        message = "no plot files, matplotlib is not installed: install the extra plots"
+        notes = (Problem("plots", "warning", message),)
+    write_text(task.output / "course.html", course_page(content))
+    return Outcome(DONE, "", notes)
 
 
 def _content(task: Task) -> CourseReport:
@@ -47,7 +66,13 @@ def _content(task: Task) -> CourseReport:
             if record
         ),
         curves=_curves(task.folder) if _has_result(records, "dvh") else (),
-        metrics=_metrics(task.folder) if _has_result(records, "dvh") else (),
+        metrics=_rows(task.folder, METRICS_FILE) if _has_result(records, "dvh") else (),
+        goals=_rows(task.folder, GOALS_FILE) if _has_result(records, "dvh") else (),
+        comparisons=(
+            (*_rows(task.folder, TPS_FILE), *_rows(task.folder, CROSSCHECK_FILE))
+            if _has_result(records, "dvh")
+            else ()
+        ),
         failures=tuple(
             {"stage": name, "item": p["item"], "severity": p["severity"], "error": p["message"]}
             for name, record in records.items()
@@ -114,33 +139,39 @@ def _decisions(decision: dict) -> tuple[tuple[str, str], ...]:
 def _curves(folder: Path) -> tuple[Curve, ...]:
     import pandas
 
-    frame = pandas.read_parquet(folder / CURVES_FILE)
+    frames = [(pandas.read_parquet(folder / CURVES_FILE), "")]
+    if (folder / TPS_CURVES_FILE).exists():
+        frames.append((pandas.read_parquet(folder / TPS_CURVES_FILE), PLANNING_SYSTEM))
     looks = {
         (item["structure_set_uid"], item["roi_number"]): item["colour_rgb"]
         for item in read_facts(folder, STRUCTURES_FILE)
     }
     keys = ["source", "roi_number", "roi_name", "dose_source", "structure_set_uid"]
     curves = []
-    for (source, number, name, dose_source, uid), part in frame.groupby(keys, sort=False):
-        colour = looks.get((uid, number))
-        curves.append(
-            Curve(
-                str(name),
-                part.dose_gy.to_numpy(),
-                part.volume_percent.to_numpy(),
-                tuple(colour) if colour else None,
-                str(dose_source),
-                str(source),
-                *(part[name].to_numpy() if name in part else None for name in BAND_COLUMNS),
+    for frame, made_by in frames:
+        for (source, number, name, dose_source, uid), part in frame.groupby(keys, sort=False):
+            colour = looks.get((uid, number))
+            curves.append(
+                Curve(
+                    str(name),
+                    part.dose_gy.to_numpy(),
+                    part.volume_percent.to_numpy(),
+                    tuple(colour) if colour else None,
+                    str(dose_source),
+                    made_by or str(source),
+                    *(part[name].to_numpy() if name in part else None for name in BAND_COLUMNS),
+                )
             )
-        )
     return tuple(curves)
 
 
-def _metrics(folder: Path) -> tuple[dict[str, object], ...]:
+def _rows(folder: Path, name: str) -> tuple[dict[str, object], ...]:
+    """The rows of a table, unknown values None; none when the stage did not write it."""
     import pandas
 
-    frame = pandas.read_parquet(folder / METRICS_FILE)
+    if not (folder / name).exists():
+        return ()
+    frame = pandas.read_parquet(folder / name)
     return tuple(frame.astype(object).where(frame.notna(), None).to_dict("records"))
 
 
@@ -163,4 +194,5 @@ STAGE = Stage(
     inputs=_inputs,
     uses=("load", "dose", "dvh"),
     sections=("dvh.units", "dvh.uncertainty"),
+    version=2,
 )
