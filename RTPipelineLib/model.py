@@ -51,9 +51,9 @@ class Dose:
     """A dose grid in Gy.
 
     `array_gy` has the grid's shape `[k, j, i]`, float32. `dose_type` is PHYSICAL or EFFECTIVE,
-    `summation_type` a term of PS3.3 C.8.8.3 (PLAN, MULTI_PLAN, BEAM ..). `scaling_gy` is the step in
-    which the source stored its values (DoseGridScaling), 0 when it had none. `coverage`, when given,
-    is the share (0..1, `[k, j, i]`) of the summed inputs that reach each voxel.
+    `summation_type` a term of PS3.3 C.8.8.3 (PLAN, MULTI_PLAN, BEAM ..). `scaling_gy` is the step
+    in which the source stored its values (DoseGridScaling), 0 when it had none. `coverage`, when
+    given, is the share (0..1, `[k, j, i]`) of the summed inputs that reach each voxel.
     """
 
     array_gy: np.ndarray
@@ -76,8 +76,8 @@ class Dose:
 
 @dataclass(frozen=True, eq=False)
 class ImagePlanes:
-    """Where the slices of the planning image lie: a unit normal (3,) and ascending positions (p,) in
-    mm along it (`point @ normal`). Tells a hole in a contour stack from a coarser part of it."""
+    """Where the slices of the planning image lie: a unit normal (3,) and ascending positions (p,)
+    in mm along it (`point @ normal`). Tells a hole in a contour stack from a coarser part."""
 
     normal: np.ndarray
     positions_mm: np.ndarray
@@ -99,8 +99,8 @@ class ImagePlanes:
 class Contours:
     """One ROI as planar contours, exactly as they were drawn.
 
-    `points_mm` (n, 3) holds the vertices of all loops one after another, `starts` (m + 1,) where each
-    loop begins (the last entry is n), `kinds` the Contour Geometric Type of each loop. `name`,
+    `points_mm` (n, 3) holds the vertices of all loops one after another, `starts` (m + 1,) where
+    each loop begins (the last entry is n), `kinds` the Contour Geometric Type of each loop. `name`,
     `number`, `colour_rgb` (0..255) and `interpreted_type` (PTV, ORGAN, EXTERNAL ..) are as the
     structure set has them. `frame_uid` is the ROI's own frame of reference (3006,0024).
     """

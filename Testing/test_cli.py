@@ -404,3 +404,30 @@ def test_a_dose_with_negative_values_is_flagged_and_used(broken, tmp_path, capsy
     assert run(broken, tmp_path / "out", capsys, 0).empty
     metrics = pd.read_parquet(tmp_path / "out" / "results" / "dvh_metrics.parquet")
     assert metrics["flags"].str.contains("signed-dose").all()
+
+
+def test_a_dose_of_one_fraction_is_suspected_and_not_scaled(broken, tmp_path, capsys):
+    path = one(broken, "RD*")
+    dose = pydicom.dcmread(path)
+    dose.DoseGridScaling = f"{float(dose.DoseGridScaling) / 33:.10e}"
+    dose.save_as(path)
+    out = tmp_path / "out"
+    assert run(broken, out, capsys, 0).empty
+    metrics = pd.read_parquet(out / "results" / "dvh_metrics.parquet").set_index("roi_name")
+    assert metrics["flags"].str.contains("dose-scale-suspect").all()
+    assert metrics.loc["PTV_70", "Dmean_Gy"] == pytest.approx(70 / 33, rel=0.03)
+
+
+def test_names_and_doses_that_a_person_decided_on(broken, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(broken, out, capsys, 0).empty
+    folder = next(out.glob("*/*/course.json")).parent
+    uid = pydicom.dcmread(one(broken, "RD*"), stop_before_pixels=True).SOPInstanceUID
+    decisions = f"names: {{Parotid_L: Glnd_Parotid_L}}\ndose: {{doses: {{{uid}: 0.5}}}}\n"
+    (folder / "overrides.yaml").write_text(decisions)
+    assert run(broken, out, capsys, 0).empty
+    metrics = pd.read_parquet(out / "results" / "dvh_metrics.parquet").set_index("roi_name")
+    assert metrics.loc["Parotid_L", "roi_standard_name"] == "Glnd_Parotid_L"
+    assert metrics.loc["Parotid_R", "roi_standard_name"] == ""
+    assert metrics.loc["PTV_70", "rx_gy"] == 35
+    assert metrics.loc["PTV_70", "Dmean_Gy"] == pytest.approx(35, rel=0.03)

@@ -210,7 +210,15 @@ def _users_doses(
     if why or not chosen:
         return _decision(NEEDS_DECISION, notes, why or "the user's table counts no dose")
     total = tuple(WeightedDose(d.sop_uid, choices.doses[d.sop_uid]) for d in chosen)
-    return _decision(DECIDED, notes, "the user's table names the doses", {}, total)
+    # A weight tells the share of a plan only where the dose is the whole plan's.
+    plan_weights = {
+        uid: choices.doses[d.sop_uid] if d.summation_type in ("PLAN", "MULTI_PLAN") else 1.0
+        for d in chosen
+        for uid in d.plan_uids
+    }
+    return _decision(
+        DECIDED, notes, "the user's table names the doses", {}, total, plan_weights=plan_weights
+    )
 
 
 def _unused_sums(

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 # Long enough to tell plans apart, short enough for Windows' path limit below OUT/<patient>/.
 LABEL_LENGTH = 24
+NO_ID = "NOID-"
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def patient_folder(course: Course) -> str:
     if course.patient_id:
         return folder_name(course.patient_id)
     first = sorted(course.uids)[0] if course.uids else ""
-    return f"NOID-{sha256(first.encode()).hexdigest()[:8]}"
+    return f"{NO_ID}{sha256(first.encode()).hexdigest()[:8]}"
 
 
 def new_course_id(course: Course) -> str:
@@ -160,10 +161,16 @@ def _known_courses(out: Path) -> dict[Path, Course]:
     return known
 
 
+def _no_id(folder: Path) -> bool:
+    return folder.parent.name.startswith(NO_ID)
+
+
 def _new_folder(course: Course, out: Path, taken: set[Path]) -> tuple[Path, str]:
     parent = out / patient_folder(course)
     base = new_course_id(course)
-    names = {folder.name.casefold() for folder in taken if folder.parent == parent}
+    # Patients without an ID are one value in the tables: their courses need names of their own.
+    same = [f for f in taken if f.parent == parent or (_no_id(f) and not course.patient_id)]
+    names = {folder.name.casefold() for folder in same}
     # A folder whose course.json is damaged is not among them: its course takes it back.
     name, number = base, 1
     while name.casefold() in names:

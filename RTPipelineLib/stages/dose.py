@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from ..course import Course, ObjectEntry
 from ..dicom.dataset import read_dataset
 from ..dicom.derivation import Derivation, PlanShare, add_derivation
@@ -20,7 +22,7 @@ from ..dicom.new_object import write_dataset
 from ..dicom.write import dose_dataset
 from ..dose.facts import BeamDelivery, DoseCandidate, PlanFacts, deliveries_from_summary
 from ..dose.parts import WeightedDose
-from ..dose.prescription import prescription_of, stated_totals_gy
+from ..dose.prescription import dose_scale_flag, prescription_of, stated_totals_gy
 from ..dose.registered import DEFORMED
 from ..dose.select import DECIDED, NONE, REFUSED, DoseDecision, decide
 from ..errors import DataError, DoseRefused
@@ -93,6 +95,14 @@ def _run(task: Task) -> Outcome:
             continue
         own = [plan for plan in plans if plan.uid in source.plan_uids]
         rx = prescription if source.role == TOTAL else prescription_of(own, rois, from_name=names)
+        suspect = dose_scale_flag(entry["near_maximum_gy"], rx.course)
+        if suspect:
+            message = (
+                f"{source.name}: a near-maximum of {entry['near_maximum_gy']:.2f} Gy does not fit "
+                f"{rx.course.dose_gy:g} Gy; one fraction, or a wrong scaling? It was not changed"
+            )
+            problems.append(Problem(source.name, "warning", message))
+            entry["flags"].append(suspect)
         entries.append({**entry, "prescription": asdict(rx)})
     facts = {
         "decision": decision.to_dict(),
@@ -246,6 +256,7 @@ def _write_source(
         "frame_uid": dose.frame_uid,
         "dose_type": dose.dose_type,
         "max_gy": float(dose.array_gy.max()),
+        "near_maximum_gy": _near_maximum_gy(dose),
         "registrations": [reference.sop_uid for reference in doses.references(uids)],
         "flags": list(dict.fromkeys([*dose.flags, *decision.flags])),
     }
@@ -259,6 +270,13 @@ def write_grid(path: Path, dose: Dose) -> None:
         array = resample_onto(dose.array_gy, dose.grid, grid)
     fields = {"modality": "RTDOSE", "unit": "Gy", "frame_uid": dose.frame_uid}
     write_nrrd(path, array, grid, fields)
+
+
+def _near_maximum_gy(dose: Dose) -> float:
+    """D2 % of the voxels that get more than a tenth of the maximum: a dose's height in one number,
+    untouched by single hot voxels and by how far the grid reaches."""
+    values = dose.array_gy[dose.array_gy > 0.1 * dose.array_gy.max()]
+    return float(np.percentile(values, 98)) if values.size else 0.0
 
 
 def _write_rtdose(

@@ -9,7 +9,7 @@ row too, with empty metrics and the reason in `flags`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -111,7 +111,7 @@ def _run(task: Task) -> Outcome:
             path = getattr(error, "path", None) or ""
             problems.append(Problem(entry["name"], "error", str(error), path))
             continue
-        here = evaluate(structures, source, task.config)
+        here = evaluate(structures, source, task.config, task.overrides.names)
         if task.config.dose.eqd2.enabled:
             here = with_eqd2(task, entry, here, options_of(task.config), problems)
         rx = source.prescription.course
@@ -165,13 +165,24 @@ def _appearance(roi: Contours) -> dict[str, object]:
 # -- structures under one dose --------------------------------------------------------------------
 
 
-def evaluate(structures: Iterable[Contours], source: DoseSource, config: Config) -> list[Evaluated]:
-    """Row and DVH of every structure under one dose; none can stop the others."""
+def evaluate(
+    structures: Iterable[Contours],
+    source: DoseSource,
+    config: Config,
+    names: Mapping[str, str] | None = None,
+) -> list[Evaluated]:
+    """Row and DVH of every structure under one dose; none can stop the others.
+
+    `names` gives ROIs the standard name that a person decided on.
+    """
     options = options_of(config)
     structures = list(structures)
     isodoses = Isodoses(structures, source)
     bands = Bands(isodoses, options, config) if config.dvh.uncertainty.enabled else None
-    return [_evaluate(roi, source, config, options, isodoses, bands) for roi in structures]
+    results = [_evaluate(roi, source, config, options, isodoses, bands) for roi in structures]
+    for result in results:
+        result.row["roi_standard_name"] = (names or {}).get(result.roi.name, "")
+    return results
 
 
 def options_of(config: Config) -> DvhOptions:

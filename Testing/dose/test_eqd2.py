@@ -98,7 +98,7 @@ def test_what_cannot_be_converted() -> None:
 
 
 def test_concurrent_doses_are_added_before_and_sequential_ones_after() -> None:
-    """25 + 25 Gy in the same 25 fractions is 2 Gy a fraction: EQD2 50. One after the other: less."""
+    """25 + 25 Gy in the same 25 fractions is 2 Gy a fraction: EQD2 50. Sequential: less."""
     together = sum_converted([Delivery((cube(25.0), cube(25.0)), 25)], 3.0)
     apart = sum_converted([Delivery((cube(25.0),), 25), Delivery((cube(25.0),), 25)], 3.0)
     assert together.array_gy == pytest.approx(np.full((3, 3, 3), 50.0))

@@ -97,6 +97,7 @@ def test_no_patient_id_leaves_the_output_folder(tmp_path, patient):
 def test_objects_without_patient_id_are_kept_apart(tmp_path):
     placed = place([course(plan("1"), patient=""), course(plan("2"), patient="")], tmp_path)
     assert placed[0].folder.parent != placed[1].folder.parent
+    assert placed[0].course.course_id != placed[1].course.course_id
 
 
 def test_a_damaged_course_file_is_made_anew_in_its_folder(tmp_path):
