@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,7 +49,9 @@ def write_plots(
         figure = _figure(curves, title, units, draw)
         for kind in FORMATS:
             path = folder / f"{name}.{kind}"
-            with atomic_path(path) as temporary:
+            with atomic_path(path) as temporary, warnings.catch_warnings():
+                # A name in a script that the font lacks is drawn as boxes.
+                warnings.filterwarnings("ignore", "Glyph .* missing")
                 figure.savefig(temporary, dpi=150, metadata=_METADATA[kind])
             written.append(path)
     return written
@@ -84,7 +87,7 @@ def _figure(curves: Sequence[Curve], title: str, units: str, draw: object) -> Fi
     axes.set_ylim(bottom=0)  # once all is drawn, or the highest peak is cut
     axes.set_xlabel(f"Dose [{units}]")
     axes.set_xlim(0, highest * scale * 1.02)
-    axes.set_title(_literal(title), fontsize="medium", loc="left")
+    axes.set_title(_literal(title, 80), fontsize="medium", loc="left")
     axes.grid(color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -112,7 +115,8 @@ def _differential(
     """Percent of the volume for each Gy (or cGy), in even bins over all doses; on a square-root
     scale, because a target's peak is a hundred times as high as an organ's histogram."""
     edges = np.linspace(0.0, highest, _BINS + 1)
-    at_least = np.interp(edges, curve.dose_gy, curve.volume_percent, right=0.0)
+    at_least = np.interp(edges, curve.dose_gy, curve.volume_percent)
+    at_least[-1] = 0.0  # the last doses of the highest curve belong to the last bin
     density = -np.diff(at_least) / (np.diff(edges) * scale)
     axes.stairs(density, edges * scale, baseline=None, **look)
     axes.set_yscale("function", functions=(_root, np.square))
@@ -130,8 +134,10 @@ def _label(curve: Curve, several_doses: bool) -> str:
     return f"{curve.roi_name} ({', '.join(notes)})" if notes else curve.roi_name
 
 
-def _literal(text: str) -> str:
-    """Text that matplotlib neither takes for a formula nor leaves out of the legend."""
+def _literal(text: str, longest: int = 40) -> str:
+    """Text on one line that matplotlib neither takes for a formula nor leaves out of the legend."""
+    text = " ".join(text.split())
+    text = text if len(text) <= longest else f"{text[: longest - 1]}\N{HORIZONTAL ELLIPSIS}"
     text = text.replace("$", r"\$")
     return f"\N{ZERO WIDTH SPACE}{text}" if text.startswith("_") else text
 

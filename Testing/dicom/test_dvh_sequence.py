@@ -186,7 +186,7 @@ def test_no_sequence_and_none_at_all() -> None:
 @given(st.lists(st.floats(allow_nan=True, allow_infinity=True, width=32), max_size=12))
 def test_any_numbers_give_a_falling_curve_or_a_flag(numbers) -> None:
     ds = item([])
-    ds.DVHData = [repr(number)[:16] for number in numbers] or None
+    ds.DVHData = [f"{number:.8g}" for number in numbers] or None
     stored = only(ds)
     if stored.curve is None:
         assert stored.flags
