@@ -1,0 +1,430 @@
+"""Stage `dose` on small courses: parts of plans, positions, frames of reference, EQD2."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pydicom
+import pytest
+import SimpleITK
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import (
+    ExplicitVRLittleEndian,
+    RTDoseStorage,
+    RTPlanStorage,
+    RTStructureSetStorage,
+    SpatialRegistrationStorage,
+    generate_uid,
+)
+from scipy.spatial.transform import Rotation
+
+from RTPipelineLib.cli import main
+from RTPipelineLib.config import Config
+from RTPipelineLib.course import course_folders
+from RTPipelineLib.dicom.dose import read_dose
+from RTPipelineLib.dicom.index import Index
+from RTPipelineLib.linking import Inputs, link_courses
+from RTPipelineLib.overrides import Overrides
+from RTPipelineLib.stages import Task
+from RTPipelineLib.stages.dose import STAGE
+
+FRAME, OTHER_FRAME = "1.2.3.5", "1.2.3.6"
+POSITIONS = {  # Image Orientation (Patient) of transverse rows (PS3.3 C.7.3.1.1.2)
+    "HFS": (1, 0, 0, 0, 1, 0),
+    "HFP": (-1, 0, 0, 0, -1, 0),
+    "FFS": (-1, 0, 0, 0, 1, 0),
+    "FFP": (1, 0, 0, 0, -1, 0),
+    "HFDR": (0, 1, 0, -1, 0, 0),
+    "HFDL": (0, -1, 0, 1, 0, 0),
+    "FFDR": (0, 1, 0, 1, 0, 0),
+    "FFDL": (0, -1, 0, -1, 0, 0),
+}
+
+
+def make(**values: object) -> Dataset:
+    ds = Dataset()
+    for keyword, value in values.items():
+        setattr(ds, keyword, value)
+    return ds
+
+
+@dataclass(frozen=True)
+class Export:
+    """A DICOM folder that grows, and the run of it."""
+
+    root: Path
+
+    def save(self, ds: Dataset) -> Dataset:
+        folder = self.root / "dicom"
+        folder.mkdir(exist_ok=True)
+        ds.file_meta = FileMetaDataset()
+        ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
+        ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+        ds.save_as(folder / f"{ds.SOPInstanceUID}.dcm", enforce_file_format=True)
+        return ds
+
+    def common(self, sop_class: str, modality: str, frame: str = FRAME) -> Dataset:
+        return make(
+            SOPClassUID=sop_class,
+            SOPInstanceUID=generate_uid(),
+            Modality=modality,
+            PatientID="P1",
+            PatientName="Doe^Jane",
+            StudyInstanceUID="1.2.3",
+            SeriesInstanceUID=generate_uid(),
+            FrameOfReferenceUID=frame,
+        )
+
+    def plan(
+        self, label: str, fractions: int | None, *, concurrent: str = "", frame: str = FRAME
+    ) -> str:
+        ds = self.common(RTPlanStorage, "RTPLAN", frame)
+        ds.RTPlanLabel, ds.RTPlanDate, ds.ApprovalStatus = label, "20240105", "APPROVED"
+        beam = make(BeamNumber=1, BeamName="1", TreatmentDeliveryType="TREATMENT")
+        ds.BeamSequence = [beam]
+        used = make(ReferencedBeamNumber=1, BeamMeterset="100")
+        group = make(FractionGroupNumber=1, ReferencedBeamSequence=[used])
+        if fractions:
+            group.NumberOfFractionsPlanned = fractions
+        ds.FractionGroupSequence = [group]
+        if concurrent:
+            ds.ReferencedRTPlanSequence = [
+                make(
+                    ReferencedSOPClassUID=RTPlanStorage,
+                    ReferencedSOPInstanceUID=concurrent,
+                    RTPlanRelationship="CONCURRENT",
+                )
+            ]
+        return str(self.save(ds).SOPInstanceUID)
+
+    def dose(
+        self,
+        plan: str,
+        gy: float | np.ndarray,
+        *,
+        frame: str = FRAME,
+        position: Sequence[float] = (-10.0, -20.0, 30.0),
+        orientation: Sequence[float] = POSITIONS["HFS"],
+        offsets: Sequence[float] = (0.0, 3.0, 6.0, 9.0),
+    ) -> str:
+        ds = self.common(RTDoseStorage, "RTDOSE", frame)
+        stored = np.broadcast_to(np.asarray(gy) * 1000, (len(offsets), 5, 6)).astype("<u4")
+        ds.DoseUnits, ds.DoseType, ds.DoseSummationType = "GY", "PHYSICAL", "PLAN"
+        ds.ImagePositionPatient = [str(v) for v in position]
+        ds.ImageOrientationPatient = [str(v) for v in orientation]
+        ds.PixelSpacing, ds.GridFrameOffsetVector = [2.5, 2.0], list(offsets)
+        ds.DoseGridScaling = "0.001"
+        ds.NumberOfFrames, ds.Rows, ds.Columns = stored.shape
+        ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
+        ds.BitsAllocated = ds.BitsStored = 32
+        ds.HighBit, ds.PixelRepresentation = 31, 0
+        ds.FrameIncrementPointer = 0x3004000C
+        ds.add_new("PixelData", "OW", stored.tobytes())
+        ds.ReferencedRTPlanSequence = [
+            make(ReferencedSOPClassUID=RTPlanStorage, ReferencedSOPInstanceUID=plan)
+        ]
+        return str(self.save(ds).SOPInstanceUID)
+
+    def structures(self, frame: str = FRAME) -> None:
+        """An organ `Cord` and a target `PTV` inside the dose grid."""
+        ds = self.common(RTStructureSetStorage, "RTSTRUCT", frame)
+        ds.StructureSetLabel = "S"
+        names = {1: "Cord", 2: "PTV"}
+        ds.StructureSetROISequence = [
+            make(ROINumber=n, ROIName=name, ReferencedFrameOfReferenceUID=frame)
+            for n, name in names.items()
+        ]
+        square = [(-8.0, -18.0), (-3.0, -18.0), (-3.0, -12.0), (-8.0, -12.0)]
+        ds.ROIContourSequence = [
+            make(
+                ReferencedROINumber=n,
+                ContourSequence=[
+                    make(
+                        ContourGeometricType="CLOSED_PLANAR",
+                        NumberOfContourPoints=4,
+                        ContourData=[v for x, y in square for v in (x, y, z)],
+                    )
+                    for z in (33.0, 36.0)
+                ],
+            )
+            for n in names
+        ]
+        self.save(ds)
+
+    def registration(self, matrix: np.ndarray) -> str:
+        """Maps points of the other frame (source) to the first (registered)."""
+        ds = self.common(SpatialRegistrationStorage, "REG")
+        step = make(
+            FrameOfReferenceTransformationMatrix=[f"{v:.12f}"[:16] for v in matrix.ravel()],
+            FrameOfReferenceTransformationMatrixType="RIGID",
+        )
+        chain = make(MatrixSequence=[step])
+        ds.RegistrationSequence = [
+            make(FrameOfReferenceUID=OTHER_FRAME, MatrixRegistrationSequence=[chain])
+        ]
+        return str(self.save(ds).SOPInstanceUID)
+
+    def run(self, config: str = "{}", overrides: str = "", status: int = 0) -> dict:
+        """Facts of the stage `dose`, after a run of all that DVHs need."""
+        (self.root / "c.yaml").write_text(config)
+        options = ["--config", str(self.root / "c.yaml"), "--stages", "dose,dvh", "--quiet"]
+        if overrides:
+            (self.root / "o.yaml").write_text(overrides)
+            options += ["--overrides", str(self.root / "o.yaml")]
+        assert main(["run", str(self.root / "dicom"), str(self.out), *options]) == status
+        facts = self.folder / "dose" / "dose.json"
+        return json.loads(facts.read_text()) if facts.exists() else {}
+
+    def stage(self) -> Path:
+        """The stage `dose` alone, in this process; the folder that it filled."""
+        with Index(self.root / "index.sqlite") as index:
+            index.update(self.root / "dicom", jobs=1)
+            found = Inputs(index.objects(), index.series(), index.series_files)
+            (course,) = link_courses(found, dicom_root=str(self.root / "dicom"))
+        self.out.mkdir()
+        outcome = STAGE.run(Task(course, self.root, self.out, Config(), Overrides()))
+        assert outcome.status == "done", outcome
+        return self.out
+
+    @property
+    def out(self) -> Path:
+        return self.root / "out"
+
+    @property
+    def folder(self) -> Path:
+        (folder,) = course_folders(self.out)
+        return folder
+
+    def metrics(self) -> pd.DataFrame:
+        frame = pd.read_parquet(self.folder / "dvh" / "metrics.parquet")
+        return frame.set_index(["dose_source", "roi_name"])
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> Export:
+    return Export(tmp_path)
+
+
+def two_concurrent(export: Export, gy: float, fractions: int = 25, **geometry: object) -> None:
+    first = export.plan("A", fractions)
+    second = export.plan("B", fractions, concurrent=first)
+    export.dose(first, gy, **geometry)
+    export.dose(second, gy, **geometry)
+
+
+# -- sums ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("position", POSITIONS)
+@pytest.mark.parametrize("sign", [1, -1], ids=["ascending", "descending"])
+def test_two_plans_of_10_gy_are_20_gy_in_every_patient_position(export, position, sign) -> None:
+    offsets = [sign * step for step in (0.0, 3.0, 6.0, 9.0)]
+    two_concurrent(export, 10.0, orientation=POSITIONS[position], offsets=offsets)
+    folder = export.stage()
+    total = read_dose(folder / "total.dcm")
+    assert total.array_gy.shape == (4, 5, 6)
+    assert total.array_gy == pytest.approx(np.full((4, 5, 6), 20.0), abs=1e-5)
+    volume = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(folder / "total.nrrd")))
+    assert volume == pytest.approx(np.full((4, 5, 6), 20.0), abs=1e-5)
+
+
+def test_absolute_offsets_in_a_course(export) -> None:
+    two_concurrent(export, 10.0, offsets=(30.0, 33.0, 36.0, 39.0))
+    total = read_dose(export.stage() / "total.dcm")
+    assert total.array_gy == pytest.approx(np.full((4, 5, 6), 20.0), abs=1e-5)
+
+
+def test_the_total_says_what_it_is(export) -> None:
+    two_concurrent(export, 10.0)
+    folder = export.stage()
+    facts = json.loads((folder / "dose.json").read_text())
+    ds = pydicom.dcmread(folder / "total.dcm", stop_before_pixels=True)
+    assert ds.DoseSummationType == "MULTI_PLAN"
+    used = {item["sop_uid"] for item in facts["sources"][0]["doses"]}
+    assert {item.ReferencedSOPInstanceUID for item in ds.ReferencedInstanceSequence} == used
+
+
+# -- real parts of a plan --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def protons(shared_data, tmp_path) -> tuple[Export, dict[str, Path]]:
+    """The ion plan with its PLAN dose and BEAM doses, as `Export` and doses by kind."""
+    export = Export(tmp_path)
+    shutil.copytree(shared_data / "proton_beams", tmp_path / "dicom")
+    doses = {}
+    for path in sorted((tmp_path / "dicom").glob("RD*.dcm")):
+        kind = pydicom.dcmread(path, stop_before_pixels=True).DoseSummationType
+        doses[f"{kind}{len(doses)}"] = path
+    return export, doses
+
+
+def uid(path: Path) -> str:
+    return str(pydicom.dcmread(path, stop_before_pixels=True).SOPInstanceUID)
+
+
+def test_protons_the_plan_dose_stands_for_its_beams(protons) -> None:
+    export, doses = protons
+    facts = export.run()
+    left_out = dict(facts["decision"]["left_out"])
+    beams = {uid(path) for kind, path in doses.items() if kind.startswith("BEAM")}
+    assert set(left_out) == beams and len(beams) == 2
+    assert all("PLAN dose already holds" in reason for reason in left_out.values())
+    chosen = [item["sop_uid"] for item in facts["sources"][0]["doses"]]
+    assert chosen == [uid(p) for kind, p in doses.items() if kind.startswith("PLAN")]
+
+
+def test_protons_without_plan_dose_its_beams_are_added(protons) -> None:
+    export, doses = protons
+    plan = next(path for kind, path in doses.items() if kind.startswith("PLAN"))
+    expected = read_dose(plan).array_gy
+    plan.unlink()
+    export.run()
+    total = read_dose(export.folder / "dose" / "total.dcm")
+    assert total.array_gy == pytest.approx(expected, abs=1e-4)
+    assert total.summation_type == "PLAN"
+
+
+def test_protons_without_a_beam_are_refused_by_name(protons) -> None:
+    export, doses = protons
+    beams = [path for kind, path in doses.items() if kind.startswith("BEAM")]
+    for kind, path in doses.items():
+        if kind.startswith("PLAN"):
+            path.unlink()
+    gone = pydicom.dcmread(beams[0], stop_before_pixels=True)
+    groups = gone.ReferencedRTPlanSequence[0].ReferencedFractionGroupSequence
+    number = groups[0].ReferencedBeamSequence[0].ReferencedBeamNumber
+    beams[0].unlink()
+    export.run(status=3)
+    failures = pd.read_csv(export.out / "results" / "failures.csv")
+    named = failures.error.str.contains(rf"lack beam {number}\b")
+    assert (named & (failures.stage == "dose")).any()
+    assert not (export.folder / "dose" / "total.dcm").exists()
+
+
+# -- frames of reference ---------------------------------------------------------------------------
+
+MATRIX = np.eye(4)
+MATRIX[:3, :3] = Rotation.from_euler("z", 90, degrees=True).as_matrix()
+MATRIX[:3, 3] = (-30.0, -9.0, 3.0)
+
+
+def two_frames(export: Export) -> np.ndarray:
+    """Concurrent plans in two frames, the second with one hot voxel; where that lies in the
+    first."""
+    hot = np.zeros((4, 5, 6))
+    hot[2, 1, 4] = 50.0
+    spot = np.array([-10.0 + 4 * 2.0, -20.0 + 1 * 2.5, 30.0 + 2 * 3.0])
+    first = export.plan("A", 25)
+    second = export.plan("B", 25, concurrent=first, frame=OTHER_FRAME)
+    export.dose(first, 10.0)
+    export.dose(second, hot, frame=OTHER_FRAME)
+    return MATRIX[:3, :3] @ spot + MATRIX[:3, 3]
+
+
+def test_frames_without_registration_wait_for_a_decision(export) -> None:
+    two_frames(export)
+    facts = export.run()
+    assert facts["decision"]["status"] == "needs-decision"
+    assert "frames-differ" in facts["decision"]["flags"]
+    assert not (export.folder / "dose" / "total.dcm").exists()
+
+
+def test_a_registration_of_the_course_joins_its_frames(export) -> None:
+    landmark = two_frames(export)
+    reg = export.registration(MATRIX)
+    facts = export.run()
+    (source, *_) = facts["sources"]
+    assert (source["role"], source["frame_uid"]) == ("total", FRAME)
+    assert source["registrations"] == [reg]
+    assert "registered" in source["flags"]
+    total = read_dose(export.folder / "dose" / "total.dcm")
+    k, j, i = np.unravel_index(total.array_gy.argmax(), total.array_gy.shape)
+    place = total.grid.to_lps(np.array([i, j, k], float))
+    assert np.abs(place - landmark).max() <= total.grid.spacing_mm.max() / 2 + 1e-6
+    ds = pydicom.dcmread(export.folder / "dose" / "total.dcm", stop_before_pixels=True)
+    assert ds.SpatialTransformOfDose == "RIGID"
+    assert ds.ReferencedSpatialRegistrationSequence[0].ReferencedSOPInstanceUID == reg
+
+
+def test_the_configuration_can_forbid_it(export) -> None:
+    two_frames(export)
+    export.registration(MATRIX)
+    facts = export.run("dose: {registration: none}")
+    assert facts["decision"]["status"] == "needs-decision"
+
+
+def test_contradicting_registrations_wait_for_a_person(export) -> None:
+    two_frames(export)
+    export.registration(MATRIX)
+    other = export.registration(np.eye(4))
+    facts = export.run()
+    assert facts["decision"]["status"] == "needs-decision"
+    record = json.loads((export.folder / "stages" / "dose.json").read_text())
+    assert "in different ways" in json.dumps(record)
+    course = json.loads((export.folder / "course.json").read_text())
+    key = f"{course['patient_id']}/{course['course_id']}"
+    decided = f"courses: {{'{key}': {{dose: {{registrations: [{other}]}}}}}}"
+    facts = export.run(overrides=decided)
+    assert facts["sources"][0]["registrations"] == [other]
+
+
+# -- EQD2 ------------------------------------------------------------------------------------------
+
+EQD2 = "dose: {eqd2: {enabled: true, alpha_beta: {structures: {Cord: 2}}}}"
+
+
+def test_eqd2_stands_beside_the_physical_dose(export) -> None:
+    """20 Gy in 30 fractions: each structure by its own a/b, the grids by those of targets and of
+    everything else."""
+    export.dose(export.plan("A", 30), 20.0)
+    export.structures()
+    export.run(EQD2)
+    metrics = export.metrics()
+    for roi, ratio in (("Cord", 2.0), ("PTV", 10.0)):
+        row = metrics.loc[("plan:A", roi)]
+        expected = 20 * (20 / 30 + ratio) / (2 + ratio)
+        assert row["EQD2_alpha_beta_Gy"] == ratio
+        assert row["EQD2_Dmean_Gy"] == pytest.approx(expected, abs=1e-4)
+        assert row["EQD2_D2%_Gy"] == pytest.approx(expected, abs=1e-4)
+        assert row["Dmean_Gy"] == pytest.approx(20.0, abs=1e-4)
+    for ratio, expected in ((3, 14.6667), (10, 17.7778)):
+        path = export.folder / "dose" / f"eqd2_{ratio}.nrrd"
+        grid = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
+        assert grid == pytest.approx(np.full(grid.shape, expected), abs=1e-3)
+
+
+def test_eqd2_adds_concurrent_plans_before_the_conversion(export) -> None:
+    two_concurrent(export, 25.0)
+    export.structures()
+    export.run(EQD2)
+    metrics = export.metrics()
+    assert metrics.loc[("sum:A+B", "PTV"), "EQD2_Dmean_Gy"] == pytest.approx(50.0, abs=1e-4)
+    alone = 25 * (1 + 10) / 12
+    assert metrics.loc[("plan:A", "PTV"), "EQD2_Dmean_Gy"] == pytest.approx(alone, abs=1e-4)
+
+
+def test_without_fractions_there_is_no_eqd2_and_the_row_says_so(export) -> None:
+    export.dose(export.plan("A", None), 20.0)
+    export.structures()
+    export.run(EQD2)
+    row = export.metrics().loc[("plan:A", "Cord")]
+    assert pd.isna(row["EQD2_alpha_beta_Gy"])
+    assert "EQD2_Dmean_Gy" not in row or pd.isna(row["EQD2_Dmean_Gy"])
+    assert "eqd2-not-possible" in row["flags"].split(";")
+    assert row["Dmean_Gy"] == pytest.approx(20.0, abs=1e-4)
+    assert not list((export.folder / "dose").glob("eqd2_*"))
+
+
+def test_eqd2_is_absent_unless_asked_for(export) -> None:
+    export.dose(export.plan("A", 30), 20.0)
+    export.structures()
+    export.run()
+    assert not [column for column in export.metrics() if column.startswith("EQD2")]
