@@ -1,9 +1,9 @@
 """What an RT object says about itself, as a plain dictionary that goes into JSON.
 
 `summarise` is the one parser of RT headers: the index stores its result, and `dose.facts` makes its
-dataclasses of plans, doses and records from it. A missing value is `""`, None or `[]`; a malformed one too, with
-`bad-value:<Keyword>` in `summary["flags"]`. Nothing here decodes pixels or contours, and the
-patient's name never enters a summary.
+dataclasses of plans, doses and records from it. A missing value is `""`, None or `[]`; a malformed
+one too, with `bad-value:<Keyword>` in `summary["flags"]`. Nothing here decodes pixels or contours,
+and the patient's name never enters a summary.
 """
 
 from __future__ import annotations
