@@ -28,7 +28,18 @@ from ..platform import (
     replace_folder,
     temporary_path,
 )
-from ..stages import DONE, FAILED, PARTIAL, SKIPPED, Outcome, Problem, Stage, Task, get_stage
+from ..stages import (
+    DONE,
+    FAILED,
+    PARTIAL,
+    SKIPPED,
+    STAGES,
+    Outcome,
+    Problem,
+    Stage,
+    Task,
+    get_stage,
+)
 from .ledger import Record, file_states, fingerprint, record_path, valid_record, write_record
 
 log = logging.getLogger(__name__)
@@ -89,8 +100,17 @@ def execute(
         seconds=round(time.perf_counter() - clock, 3),
         peak_memory_mb=round(peak_memory_mb(), 1),
     )
+    if before is None or (before.fingerprint, before.status) != (mark, record.status):
+        _forget_dependants(name, folder)
     write_record(folder, record)
     return record
+
+
+def _forget_dependants(name: str, folder: Path) -> None:
+    """Results that were made from an earlier result of this stage no longer count."""
+    for other in STAGES:
+        if name in get_stage(other).needs:
+            record_path(folder, other).unlink(missing_ok=True)
 
 
 def _run(

@@ -4,6 +4,7 @@ else."""
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -15,11 +16,13 @@ from pathlib import Path
 
 from ..config import Config
 from ..course import read_course
-from ..errors import DataError
+from ..errors import DataError, OutputError
 from ..overrides import Overrides
 from ..platform import kill_tree, start_process
 from ..stages import FAILED, Problem, get_stage
 from .ledger import Record, current_record, valid_record, write_record
+
+log = logging.getLogger(__name__)
 
 Report = Callable[[str, str, int, int, str], None]  # course, stage, done, total, message
 
@@ -102,7 +105,12 @@ class LocalEngine:
                     return record
             except DataError:
                 pass  # the child says what is wrong with the course, in its record
-        return self._spawn(job.folder, name)
+        try:
+            return self._spawn(job.folder, name)
+        except (OSError, OutputError) as error:  # a folder that cannot be written: this course only
+            message = f"{job.folder}: stage {name} could not be started or noted: {error}"
+            log.error("%s", message)
+            return Record(name, FAILED, message, "", problems=(Problem(name, "error", message),))
 
     def _spawn(self, folder: Path, name: str) -> Record:
         before = valid_record(folder, name)

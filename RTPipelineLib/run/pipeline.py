@@ -125,14 +125,15 @@ def run_pipeline(request: RunRequest, reporter: Reporter) -> int:
             report=reporter.report,
             advance=reporter.advance,
         )
-        engine.run(work)
+        records = engine.run(work)
         reporter.end()
         summary = aggregate(out, config)
         write_cohort_report(out)
         _note_run(out, request, started, "finished")
     for line in summary.lines():
         log.info("%s", line)
-    return SOME_FAILED if summary.has_failures else ALL_DONE
+    failed = any(record.is_failure for course in records.values() for record in course)
+    return SOME_FAILED if failed or summary.has_failures else ALL_DONE
 
 
 def keys_without_effect(config: Config) -> list[str]:

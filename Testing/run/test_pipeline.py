@@ -257,6 +257,21 @@ def test_a_decision_of_a_person_is_read_back(cohort):
     run_again(cohort)
 
 
+def test_a_new_dose_leaves_no_dvh_of_the_old_one(cohort):
+    folder = next(cohort.out.glob("DEMO-HEADNECK/*"))
+    decisions = folder / "overrides.yaml"
+    template = decisions.read_text()
+    decisions.write_text("dose: {plans: {OPX_SIB: 0.5}}\n")
+    run_again(cohort, "--stages", "dose")
+    assert cohort.metrics("DEMO-HEADNECK").empty
+    courses = tables(cohort.out)["courses"].set_index("patient_id")
+    assert courses.loc["DEMO-HEADNECK", "stage_dvh"] == "not run"
+    decisions.write_text(template)
+    run_again(cohort)
+    rows = cohort.metrics("DEMO-HEADNECK").set_index("roi_name")
+    assert rows.loc["PTV_70", "Dmean_Gy"] == pytest.approx(70, rel=0.03)
+
+
 def test_a_new_series_runs_only_what_looks_at_images(cohort):
     """The DVH looks at the slices between contours; the dose does not."""
     source = next(cohort.dicom.glob("DEMO-THORAX4D/**/*.dcm")).parent
