@@ -298,10 +298,13 @@ def test_what_was_used_reads_back_as_the_same(tmp_path_factory, names, levels, r
     assert load_config(path) == config
 
 
+GOAL = """- {structure: Heart, metric: "Dmean[Gy]", operator: "<", limit: 26}\n"""
+
+
 def test_paths_count_from_the_folder_of_the_file(tmp_path, monkeypatch):
     folder = tmp_path / "my study"
     folder.mkdir()
-    (folder / "goals.yaml").write_text("- {}\n")
+    (folder / "goals.yaml").write_text(GOAL)
     (folder / "config.yaml").write_text("dvh: {goals: goals.yaml}\n")
     monkeypatch.chdir(tmp_path)
     config = load_config(Path("my study/config.yaml"))
@@ -325,12 +328,12 @@ def test_the_hash_follows_only_what_was_asked_for(load):
 
 def test_a_file_counts_by_its_content(tmp_path, load):
     goals = tmp_path / "goals.yaml"
-    goals.write_text("a")
+    goals.write_text(GOAL)
     config = load("dvh: {goals: goals.yaml}\n")
     first = config.section_hash("dvh")
-    goals.write_text("b")
+    goals.write_text(GOAL + "# changed\n")
     assert config.section_hash("dvh") != first
-    goals.write_text("a")
+    goals.write_text(GOAL)
     moved = tmp_path / "other.yaml"
     goals.rename(moved)
     assert load("dvh: {goals: other.yaml}\n").section_hash("dvh") == first

@@ -10,6 +10,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 
+from ..errors import ConfigError
+
 # DVH metrics by the nomenclature of AAPM TG-263: kind, number and its unit, [unit of the result].
 METRIC = re.compile(r"(DC|D|CV|V)(\d+(?:\.\d+)?)(%|cc|Gy)\[(%|cc|Gy)\]")
 _DOSE_AT_VOLUME = ("volume", ("%", "cc"), ("Gy", "%"))
@@ -57,14 +59,21 @@ def goal_templates() -> dict[str, Path]:
 
 
 def _goal_file(path: Path, info: ValidationInfo) -> Path:
-    """A file of the user's, or the name of a template."""
+    """A file of the user's, or the name of a template; its goals are all valid."""
+    from .goals import read_goals
+
     try:
-        return _existing_file(path, info)
+        file = _existing_file(path, info)
     except ValueError as error:
         templates = goal_templates()
-        if str(path) in templates:
-            return templates[str(path)]
-        raise ValueError(f"{error}; templates are {', '.join(templates)}") from None
+        if str(path) not in templates:
+            raise ValueError(f"{error}; templates are {', '.join(templates)}") from None
+        file = templates[str(path)]
+    try:
+        read_goals(file)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+    return file
 
 
 def _existing_path(path: Path, info: ValidationInfo) -> Path:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from RTPipelineLib.config import load_config
 from RTPipelineLib.config.goals import read_goals
 from RTPipelineLib.config.section import goal_templates
 from RTPipelineLib.dvh.goals import Goal, GoalSubject, evaluate_goals
@@ -243,6 +244,22 @@ def test_all_mistakes_at_once_with_their_lines(tmp_path) -> None:
 def test_files_that_hold_no_goals(tmp_path, text, expected) -> None:
     with pytest.raises(ConfigError, match=expected):
         read_goals(write(tmp_path, text))
+
+
+def test_the_configuration_takes_a_valid_file_or_a_template(tmp_path) -> None:
+    write(tmp_path, GOOD)
+    config = tmp_path / "config.yaml"
+    config.write_text("dvh: {goals: goals.yaml}")
+    assert load_config(config).dvh.goals == tmp_path / "goals.yaml"
+    config.write_text("dvh: {goals: quantec}")
+    assert load_config(config).dvh.goals == goal_templates()["quantec"]
+    config.write_text("dvh: {goals: quantex}")
+    with pytest.raises(ConfigError, match="templates are quantec, rtog-0126"):
+        load_config(config)
+    write(tmp_path, GOOD.replace("limit: 26", "limit: x"))
+    config.write_text("dvh:\n  goals: goals.yaml")
+    with pytest.raises(ConfigError, match=r"config.yaml, line 2: dvh.goals: goals.yaml, line 8"):
+        load_config(config)
 
 
 # Limits that many papers quote, looked up independently of the files.
