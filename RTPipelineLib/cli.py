@@ -7,6 +7,7 @@ failed · 130 interrupted. Messages go to stderr, data to stdout or files.
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import re
 import sys
@@ -84,6 +85,9 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a console that knows few letters still shows all
+            stream.reconfigure(errors="backslashreplace")
     try:
         parser, commands = build_parser()
         parsed, rest = parser.parse_known_args(arguments)
@@ -104,6 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output (head, less) has seen enough
         sys.stderr.close()
         return 0
+    except OSError as error:  # a full disk, a share that went away
+        return _fail(f"{error.filename or 'output'}: {error.strerror or error}", SOME_FAILED)
     except Exception as error:
         log.debug("", exc_info=True)
         detail = "" if parsed.verbose else "; run again with -v for details"

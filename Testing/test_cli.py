@@ -431,3 +431,16 @@ def test_names_and_doses_that_a_person_decided_on(broken, tmp_path, capsys):
     assert metrics.loc["Parotid_R", "roi_standard_name"] == ""
     assert metrics.loc["PTV_70", "rx_gy"] == 35
     assert metrics.loc["PTV_70", "Dmean_Gy"] == pytest.approx(35, rel=0.03)
+
+
+def test_a_terminal_that_knows_few_letters_shows_all(tmp_path):
+    root = Path(__file__).resolve().parents[1]
+    (tmp_path / "\u00fcn\u00ef").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "RTPipelineLib", "status", str(tmp_path / "\u00fcn\u00ef")],
+        cwd=root,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 2 and b"\\xfcn\\xef is not an output folder" in done.stderr
