@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from ..config import Config
 from ..course import Course, ObjectEntry
 from ..dicom.dose import dose_grid, read_dose
+from ..dicom.dose_stack import find_stacks, join_stack, stack_grid
 from ..dicom.new_object import Reference
 from ..dicom.registration import Registration, read_registration
 from ..dose.accumulate import LazyDose, sum_doses
 from ..dose.choices import Choices
 from ..dose.eqd2 import Delivery, FractionCourse, sum_converted
 from ..dose.parts import WeightedDose
-from ..dose.registered import Mapping, contradictions, into_frame, joined_frames, route
+from ..dose.registered import Mapping as FrameMapping
+from ..dose.registered import contradictions, into_frame, joined_frames, route
 from ..errors import ConfigError, DataError
+from ..geometry import Grid
 from ..model import Dose
 from . import Problem, Task
 
@@ -32,7 +35,7 @@ class Registrations:
     problems: tuple[Problem, ...] = ()
 
     @property
-    def mappings(self) -> tuple[Mapping, ...]:
+    def mappings(self) -> tuple[FrameMapping, ...]:
         """Those that no other contradicts."""
         every = [mapping for item in self.objects for mapping in item.mappings]
         unclear = contradictions(every)
@@ -91,12 +94,14 @@ def read_registrations(course: Course, use: str, chosen: Sequence[str] = ()) -> 
 
 @dataclass(frozen=True, eq=False)
 class CourseDoses:
-    """Reads and adds the doses of a course by their UIDs."""
+    """Reads and adds the doses of a course by their UIDs; a dose that was exported frame by frame
+    goes by the UID of its lowest frame (`stacks`: that to all of them)."""
 
     course: Course
     config: Config
     choices: Choices
     registrations: Registrations
+    stacks: Mapping[str, tuple[str, ...]]
 
     @classmethod
     def of(cls, task: Task) -> CourseDoses:
@@ -104,7 +109,8 @@ class CourseDoses:
         choices = Choices.from_mapping(task.overrides.dose)
         use = task.config.dose.registration
         registrations = read_registrations(task.course, use, choices.registrations)
-        return cls(task.course, task.config, choices, registrations)
+        frames = {d.sop_uid: (d.frame_uid, d.summary) for d in task.course.of_kind("rtdose")}
+        return cls(task.course, task.config, choices, registrations, find_stacks(frames))
 
     def entry(self, uid: str) -> ObjectEntry:
         """The RTDOSE with this UID. Raises `DataError` when the course has none."""
@@ -117,14 +123,29 @@ class CourseDoses:
 
     def read(self, uid: str) -> Dose:
         """One dose in Gy, normalised as the user says."""
-        path = self.course.path_of(self.entry(uid))
-        return read_dose(path, normalisation_gy=self.choices.normalisation.get(uid))
+        normalisation = self.choices.normalisation.get(uid)
+        paths = [self.course.path_of(self.entry(member)) for member in self.members((uid,))]
+        frames = [read_dose(path, normalisation_gy=normalisation) for path in paths]
+        return join_stack(frames) if uid in self.stacks else frames[0]
+
+    def grid_of(self, uid: str) -> Grid:
+        """The grid of one dose, from its header."""
+        entry = self.entry(uid)
+        path = self.course.path_of(entry)
+        if uid not in self.stacks:
+            return dose_grid(entry.summary, path)
+        return stack_grid([self.entry(member).summary for member in self.stacks[uid]], str(path))
+
+    def members(self, uids: Sequence[str]) -> tuple[str, ...]:
+        """The objects of these doses, all frames of a stack."""
+        return tuple(member for uid in uids for member in self.stacks.get(uid, (uid,)))
 
     def frame_of(self, uids: Sequence[str]) -> str:
-        """The frame of reference of a sum: the one that most of the doses have, else that of the
-        first."""
+        """The frame of reference of a sum: the one that most of the doses have; among equals one
+        that others were registered to."""
         frames = [self.entry(uid).frame_uid for uid in uids]
-        return max(frames, key=frames.count)
+        fixed = {registration.frame_uid for registration in self.registrations.objects}
+        return max(frames, key=lambda frame: (frames.count(frame), frame in fixed))
 
     def total(self, parts: Sequence[WeightedDose]) -> Dose:
         """The weighted sum."""
@@ -164,14 +185,7 @@ class CourseDoses:
 
     def _where(
         self, uids: Sequence[str]
-    ) -> tuple[list[LazyDose], list[str], str, tuple[Mapping, ...]]:
-        entries = [self.entry(uid) for uid in uids]
-        lazy = [
-            LazyDose(
-                dose_grid(entry.summary, self.course.path_of(entry)),
-                partial(self.read, entry.sop_uid),
-            )
-            for entry in entries
-        ]
-        frames = [entry.frame_uid for entry in entries]
+    ) -> tuple[list[LazyDose], list[str], str, tuple[FrameMapping, ...]]:
+        lazy = [LazyDose(self.grid_of(uid), partial(self.read, uid)) for uid in uids]
+        frames = [self.entry(uid).frame_uid for uid in uids]
         return lazy, frames, self.frame_of(uids), self.registrations.mappings

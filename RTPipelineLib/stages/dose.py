@@ -64,8 +64,8 @@ def _run(task: Task) -> Outcome:
     plans = plan_facts(course)
     rois = _rois(course)
     table = _user_table(task)
-    candidates = _candidates(course)
     doses = CourseDoses.of(task)
+    candidates = _candidates(course, doses)
     decision = decide(
         plans,
         candidates,
@@ -132,9 +132,11 @@ def plan_facts(course: Course) -> list[PlanFacts]:
     return [PlanFacts.from_summary(p.sop_uid, p.summary) for p in course.of_kind("rtplan")]
 
 
-def _candidates(course: Course) -> list[DoseCandidate]:
-    """The course's doses; a dose that names no plan belongs to the one that it was linked to."""
-    entries = course.of_kind("rtdose")
+def _candidates(course: Course, doses: CourseDoses) -> list[DoseCandidate]:
+    """The course's doses; a dose that names no plan belongs to the one that it was linked to. The
+    lowest frame of a stack stands for all of it."""
+    parts = {uid for members in doses.stacks.values() for uid in members[1:]}
+    entries = [entry for entry in course.of_kind("rtdose") if entry.sop_uid not in parts]
     contents = _contents(course, entries)
     candidates = []
     for entry in entries:
@@ -232,6 +234,7 @@ def _write_source(
     """
     uids = [part.sop_uid for part in source.doses]
     exact = [part.weight for part in source.doses] == [1.0] and not doses.choices.normalisation
+    exact = exact and uids[0] not in doses.stacks
     dose = doses.read(uids[0]) if exact else doses.total(source.doses)
     dose = replace(dose, plan_uids=source.plan_uids or dose.plan_uids)
     write_grid(task.output / f"{source.file}.nrrd", dose)
@@ -291,7 +294,7 @@ def _write_rtdose(
         dose, patient_from=header, comment=source.name, derivation=f"RT Pipeline: {terms}"
     )
     made_of = Derivation(
-        uids,
+        doses.members(uids),
         plans=tuple(_share(doses.course, uid, decision) for uid in source.plan_uids),
         registrations=doses.references(uids),
         is_rigid=DEFORMED not in dose.flags,
