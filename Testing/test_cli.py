@@ -94,7 +94,7 @@ def test_a_folder_without_dicom(capsys, tmp_path):
 def test_a_file_in_place_of_a_folder(capsys, dicom, tmp_path):
     (tmp_path / "out").write_text("in the way")
     assert "in the way" not in said(capsys, ["run", str(dicom), str(tmp_path / "out")], 2)
-    assert (tmp_path / "out").read_text() == "in the way"
+    assert (tmp_path / "out").read_text(encoding="utf-8") == "in the way"
     error = said(capsys, ["run", str(tmp_path / "out"), str(tmp_path / "o2")], 2)
     assert "is a file; give the folder" in error
 
@@ -243,7 +243,7 @@ def test_hostile_names_of_structures_stay_text(broken, tmp_path, capsys):
     assert set(names) <= set(metrics.roi_name)
     sheet = pd.read_excel(out / "results" / "results.xlsx", sheet_name="dvh_metrics")
     assert set(names) <= set(sheet.roi_name)
-    page = next(out.glob("*/*/report/course.html")).read_text()
+    page = next(out.glob("*/*/report/course.html")).read_text(encoding="utf-8")
     assert "<script>" not in page
 
 
@@ -359,7 +359,14 @@ def test_an_interrupt_ends_with_130_and_leaves_no_process(dicom, tmp_path):
 
     command = [sys.executable, "-m", "RTPipelineLib", "run", str(dicom), str(tmp_path / "out")]
     root = Path(__file__).resolve().parents[1]
-    process = subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=root,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background jobs ignore SIGINT, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     children: list[psutil.Process] = []
     limit = time.monotonic() + 30
     while not children and time.monotonic() < limit:

@@ -252,7 +252,7 @@ def test_a_browser_opens_it_without_complaint(make, chromium, tmp_path):
         "--dump-dom",
         (tmp_path / "page.html").as_uri(),
     ]
-    found = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    found = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120, check=True)
     assert "CONSOLE" not in found.stderr
     dom = Page(found.stdout)
     assert RESEARCH_USE in dom.text

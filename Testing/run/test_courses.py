@@ -116,7 +116,7 @@ def test_another_schema_is_refused_with_the_way_out(tmp_path):
     placement = place([course(plan("1"))], tmp_path)[0]
     write_course(placement)
     path = placement.folder / COURSE_FILE
-    path.write_text(path.read_text().replace('"schema": 1', '"schema": 99'))
+    path.write_text(path.read_text(encoding="utf-8").replace('"schema": 1', '"schema": 99'))
     with pytest.raises(DataError, match=r"schema 99.*reads 1"):
         read_course(placement.folder)
 

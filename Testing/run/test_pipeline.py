@@ -58,7 +58,9 @@ def cohort(tmp_path_factory) -> Cohort:
 def snapshot(out: Path) -> dict[str, str]:
     """When each stage of each course was run last."""
     return {
-        f"{folder.parent.name}/{folder.name}/{path.stem}": json.loads(path.read_text())["started"]
+        f"{folder.parent.name}/{folder.name}/{path.stem}": json.loads(
+            path.read_text(encoding="utf-8")
+        )["started"]
         for folder in course_folders(out)
         for path in sorted((folder / "stages").glob("*.json"))
     }
@@ -245,7 +247,7 @@ def test_a_decision_of_a_person_is_read_back(cohort):
     """Both plans count: the sum becomes the course's dose, with 70 Gy in the boost volume."""
     folder = next(cohort.out.glob("DEMO-PELVIS/*"))
     decisions = folder / "overrides.yaml"
-    template = decisions.read_text()
+    template = decisions.read_text(encoding="utf-8")
     decisions.write_text("dose: {plans: {Prostate_Base: 1, Prostate_Boost: 1}}\n")
     ran, _ = run_again(cohort)
     assert {name.split("/")[-1] for name in ran} == {"dose", "dvh", "report"}
@@ -260,7 +262,7 @@ def test_a_decision_of_a_person_is_read_back(cohort):
 def test_a_new_dose_leaves_no_dvh_of_the_old_one(cohort):
     folder = next(cohort.out.glob("DEMO-HEADNECK/*"))
     decisions = folder / "overrides.yaml"
-    template = decisions.read_text()
+    template = decisions.read_text(encoding="utf-8")
     decisions.write_text("dose: {plans: {OPX_SIB: 0.5}}\n")
     run_again(cohort, "--stages", "dose")
     assert cohort.metrics("DEMO-HEADNECK").empty

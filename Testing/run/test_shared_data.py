@@ -47,7 +47,7 @@ def test_eclipse_prostate_agrees_with_three_engines(out, shared_data):
     ours = rows(out, "TEST PHYS PROSTATE")
     assert ours.loc["PTV", "Dmean_Gy"] == pytest.approx(45.88, rel=1e-3)
     expected = json.loads(
-        (shared_data / "eclipse_prostate" / "expected_dvh_summary.json").read_text()
+        (shared_data / "eclipse_prostate" / "expected_dvh_summary.json").read_text(encoding="utf-8")
     )
     engines = list(expected.values())
     for name in ("PTV", "Bladder", "Rectum", "BODY"):
@@ -78,7 +78,7 @@ def test_proton_beams_link_by_uid_in_spite_of_their_patient_ids(out):
         assert found.targets_of(dose.sop_uid, "rtplan") == [(plan, "referenced")]
     assert "patient-id-mismatch" in {flag.id for flag in found.flags}
     folder, _ = course(out, "WTR303030")
-    decision = json.loads((folder / "dose" / "dose.json").read_text())["decision"]
+    decision = json.loads((folder / "dose" / "dose.json").read_text(encoding="utf-8"))["decision"]
     assert decision["status"] == "decided" and len(decision["left_out"]) == 2
 
 
@@ -97,7 +97,7 @@ def test_the_series_with_empty_uids_is_one_image(out):
     )
     found = read_course(folder)
     assert "series-uid-missing" in {flag.id for flag in found.flags}
-    facts = json.loads((folder / "image" / "image.json").read_text())
+    facts = json.loads((folder / "image" / "image.json").read_text(encoding="utf-8"))
     assert facts["volumes"][0]["grid"]["shape"] == [20, 512, 512]
 
 
