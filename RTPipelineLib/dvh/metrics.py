@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..model import DVH, Contours, Dose, Mask
+from ..model import DVH, UNKNOWN_SHARE, Dose, Mask
 from .engine import DvhOptions, compute_dvh
 
 FIXED_DOSES = ("99%", "98%", "95%", "50%", "5%", "2%", "1%", "0.03cc", "0.1cc", "1cc", "2cc")
@@ -156,20 +156,21 @@ def metric_row(
     }
 
 
-def isodose_volumes(dose: Dose, external: Contours | Mask | None = None) -> IsodoseVolumes:
-    """Isodose volumes of a dose, inside the External if there is one; calculate once per dose.
+def isodose_volumes(dose: Dose, inside: DVH | None = None) -> IsodoseVolumes:
+    """Isodose volumes of a dose: within the External whose DVH is `inside`, or of the whole grid.
 
     An External that lies wholly in the grid keeps its isodoses off the grid's edge.
     """
     array = dose.array_gy
+    if inside is not None and inside.dose_coverage_percent > 100 * (1 - UNKNOWN_SHARE):
+        return IsodoseVolumes(inside, -math.inf)
     faces = [array[[0, -1]], array[:, [0, -1]], array[:, :, [0, -1]]]
     edge = max(float(face.max()) for face in faces)
-    if external is None:
-        external = Mask("dose grid", np.ones(array.shape, dtype=bool), dose.grid)
+    if inside is None:
+        whole = Mask("dose grid", np.ones(array.shape, dtype=bool), dose.grid)
         step = float(dose.grid.spacing_mm.max())
-        return IsodoseVolumes(compute_dvh(external, dose, DvhOptions(step_mm=step)), edge)
-    inside = compute_dvh(external, dose)
-    return IsodoseVolumes(inside, edge if inside.is_partial else -math.inf)
+        inside = compute_dvh(whole, dose, DvhOptions(step_mm=step))
+    return IsodoseVolumes(inside, edge)
 
 
 def target_indices(

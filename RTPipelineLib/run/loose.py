@@ -21,7 +21,9 @@ from ..errors import DataError, UsageError
 from ..model import Contours, Dose
 from ..platform import atomic_path
 from ..stages.bands import BAND_COLUMNS
-from ..stages.dvh import DoseSource, Evaluated, curves_frame, evaluate, metrics_frame
+from ..stages.dvh_tables import curves_frame, metrics_frame
+from ..stages.evaluation import Evaluated, evaluate
+from ..stages.isodoses import DoseSource
 
 log = logging.getLogger(__name__)
 

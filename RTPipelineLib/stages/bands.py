@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,9 +11,7 @@ from ..dvh.engine import DvhOptions
 from ..dvh.metrics import MetricSettings, metric_row
 from ..dvh.uncertainty import Band, ErrorModel, band, variants_of
 from ..model import DVH, Contours, DvhCurve
-
-if TYPE_CHECKING:
-    from .dvh import Isodoses
+from .isodoses import Isodoses
 
 BAND_COLUMNS = ("volume_percent_low", "volume_percent_high")
 
@@ -40,8 +37,8 @@ class Bands:
         self.isodoses: list[Isodoses] = []
         latest = isodoses
         for variant in self.variants:
-            unchanged = isodoses.under(variant.dose) is isodoses
-            latest = isodoses if unchanged else latest.under(variant.dose)
+            planned = variant.dose is isodoses.source.dose
+            latest = isodoses if planned else latest.under(variant.dose, options)
             self.isodoses.append(latest)
 
     def around(
@@ -55,7 +52,7 @@ class Bands:
 
         def values_of(dvh: DVH, number: int) -> dict[str, float | None]:
             own = self.isodoses[number]
-            return metric_row(dvh, settings, rx_gy=own.level_of(roi), isodoses=own.of(roi))
+            return metric_row(dvh, settings, rx_gy=own.source.level_of(roi), isodoses=own.of(roi))
 
         return band(roi, planned, row, self.variants, values_of)
 

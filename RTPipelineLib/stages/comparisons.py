@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas
 
     from ..course import Course
-    from .dvh import Evaluated
+    from .evaluation import Evaluated
 
 PLANNING_SYSTEM = "planning-system"
 TPS_DIFFERS = "tps-dvh-differs"

@@ -23,7 +23,7 @@ from .course_doses import CourseDoses
 
 if TYPE_CHECKING:
     from .dose import Source
-    from .dvh import Evaluated
+    from .evaluation import Evaluated
 
 NOT_POSSIBLE = "eqd2-not-possible"
 ALPHA_BETA_COLUMN = "EQD2_alpha_beta_Gy"

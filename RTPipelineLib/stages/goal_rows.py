@@ -12,7 +12,7 @@ from ..dvh.goals import Goal, GoalSubject, evaluate_goals
 if TYPE_CHECKING:
     import pandas
 
-    from .dvh import Evaluated
+    from .evaluation import Evaluated
 
 
 def goals_frame(path: Path, results: Iterable[Evaluated], ids: dict[str, str]) -> pandas.DataFrame:

@@ -131,7 +131,7 @@ def test_isodoses_inside_the_external():
     dose = _ball_dose()
     half = np.zeros(dose.grid.shape, dtype=bool)
     half[:20] = True  # voxels below z = -1, so up to the plane z = -1
-    body = isodose_volumes(dose, Mask("BODY", half, dose.grid))
+    body = isodose_volumes(dose, compute_dvh(Mask("BODY", half, dose.grid), dose))
     exact = np.pi / 3 * (2 * 12**3 - 3 * 12**2 * 1 + 1) / 1000
     assert body.volume_cc(48.0) == pytest.approx(exact, rel=0.03)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from RTPipelineLib.config import Config
-from RTPipelineLib.dvh.engine import DvhOptions
+from RTPipelineLib.dvh.engine import DvhOptions, compute_dvh
 from RTPipelineLib.dvh.uncertainty import shifted
 from RTPipelineLib.geometry import Grid
 from RTPipelineLib.model import Contours, Dose, Prescription, PrescriptionLevel
@@ -16,7 +16,9 @@ from RTPipelineLib.report.codebook import undocumented
 from RTPipelineLib.report.figures import Curve, dvh_plot
 from RTPipelineLib.run.pipeline import NOT_USED_YET
 from RTPipelineLib.stages.bands import BAND_COLUMNS, Bands, error_model
-from RTPipelineLib.stages.dvh import DoseSource, Isodoses, curves_frame, evaluate, metrics_frame
+from RTPipelineLib.stages.dvh_tables import curves_frame, metrics_frame
+from RTPipelineLib.stages.evaluation import evaluate
+from RTPipelineLib.stages.isodoses import DoseSource, Isodoses, externals_of
 
 SLOPE = 0.8  # Gy/mm along x
 SHIFT = 2.0  # mm
@@ -105,14 +107,28 @@ def test_isodose_volumes_are_calculated_anew_only_where_they_differ():
     plan = source(peaked=True)
     target, body = cylinder("PTV", 12, "PTV"), cylinder("Body", 50, "EXTERNAL", 30.0)
     moved = shifted(plan.dose, np.array([3.0, 0, 0]))
-    alone = Isodoses([target], plan)
-    assert alone.under(moved) is alone
-    inside = Isodoses([target, body], plan)
-    assert inside.under(plan.dose) is inside
-    assert inside.under(moved) is not inside
+    alone = Isodoses(plan, {})
+    assert alone.under(moved, DvhOptions()) is alone
+    inside = Isodoses(plan, externals_of([(body, compute_dvh(body, plan.dose))]))
+    assert inside.under(plan.dose, DvhOptions()) is inside
+    assert inside.under(moved, DvhOptions()) is not inside
     blurred = Bands(alone, DvhOptions(), config(random_mm=2.0)).isodoses
     assert len(set(map(id, blurred))) == 2  # of the planned and of the blurred dose
-    assert inside.under(moved).of(target).curve.volume_cc > 0
+    assert inside.under(moved, DvhOptions()).of(target).curve.volume_cc > 0
+
+
+def test_an_external_that_fails_costs_no_target_its_numbers():
+    """Another frame of reference, or nothing drawn: the whole grid's isodoses stand in."""
+    target = cylinder("PTV", 12, "PTV")
+    strange = replace(cylinder("Body", 50, "EXTERNAL"), frame_uid="9")
+    plan = replace(source(peaked=True), dose=replace(source(peaked=True).dose, frame_uid="1"))
+    empty = Contours.from_loops("Body2", [], interpreted_type="EXTERNAL", structure_set_uid="1.2")
+    alone, *_ = evaluate([target], plan, Config())
+    among, failed, nothing = evaluate([target, strange, empty], plan, Config())
+    assert among.row == alone.row
+    assert among.row["CI_RTOG"] > 0
+    assert failed.row["flags"] == "no-dvh"
+    assert "structure-empty" in nothing.row["flags"]
 
 
 def test_the_picture_shows_the_band_behind_its_curve():
