@@ -1,6 +1,6 @@
 """RT Pipeline: radiotherapy DICOM to course-level, reviewable, research-grade data.
 
-    from RTPipelineLib import open_course, compute_dvh, sum_doses
+from RTPipelineLib import open_course, compute_dvh, sum_doses
 """
 
 from __future__ import annotations

@@ -33,6 +33,11 @@ class Lattice:
         """Area of one cell."""
         return self.step_mm[0] * self.step_mm[1]
 
+    def contains(self, low_mm: np.ndarray, high_mm: np.ndarray) -> bool:
+        """True when everything between two corners (u, v) lies inside the lattice."""
+        size = np.multiply(self.step_mm, self.shape[::-1])
+        return bool(np.all(low_mm >= self.origin_mm) and np.all(high_mm <= self.origin_mm + size))
+
     def to_cells(self, edges_mm: np.ndarray) -> np.ndarray:
         """Edges (n, 4) in mm to cell units, where whole numbers are cell borders."""
         return (edges_mm - np.tile(self.origin_mm, 2)) / np.tile(self.step_mm, 2)
@@ -52,9 +57,9 @@ class Coverage:
     moment_v: np.ndarray | None = None
 
     @classmethod
-    def empty(cls, shape: tuple[int, int, int]) -> Coverage:
+    def empty(cls, shape: tuple[int, int, int], *, moments: bool = True) -> Coverage:
         """Room for the coverage of `shape` (planes, nv, nu) cells."""
-        return cls(*(np.empty(shape, dtype=np.float32) for _ in range(3)))
+        return cls(*(np.empty(shape, dtype=np.float32) for _ in range(3 if moments else 1)))
 
     def write(self, planes: slice, part: Coverage) -> None:
         """Set some planes."""
@@ -67,11 +72,14 @@ class Coverage:
                 own[planes] = new
 
 
-def cover(edges: np.ndarray, plane: np.ndarray, shape: tuple[int, int, int]) -> Coverage:
+def cover(
+    edges: np.ndarray, plane: np.ndarray, shape: tuple[int, int, int], *, moments: bool = True
+) -> Coverage:
     """Coverage of `shape` (planes, nv, nu) cells by regions given as edges.
 
-    `edges` (n, 4) are x0, y0, x1, y1 in cell units, inside the lattice; `plane` (n,) is the plane
-    of each. The winding number of each region must be 1 inside and 0 outside.
+    `edges` (n, 4) are x0, y0, x1, y1 in cell units, inside the lattice (`clipped`); `plane` (n,) is
+    the plane of each. The winding number of each region must be 1 inside and 0 outside. Without
+    `moments` only the share is calculated.
     """
     planes, rows, columns = shape
     width = columns + 2  # spare columns take what edges on the last border hand to their right
@@ -81,18 +89,8 @@ def cover(edges: np.ndarray, plane: np.ndarray, shape: tuple[int, int, int]) -> 
     height = sign * (yb - ya)
     middle = (xa + xb) / 2
     dx, dy = xb - xa, yb - ya
-    # Inside the cell: area right of the piece, and its moments about the cell's centre.
-    area = height * (1 - middle)
-    moment_u = height * (middle - (xa * xa + xa * xb + xb * xb) / 3) / 2
-    lever = ya - 0.5
-    moment_v = height * (lever * (1 - xa) + (dy * (1 - xa) - lever * dx) / 2 - dx * dy / 3)
-    # All cells to the right: area `height`, centred in u, moment in v `height * (lever + dy / 2)`.
     both = np.concatenate([cell, cell + 1])
-    onward = height * (lever + dy / 2)
     size = planes * rows * width
-    share = np.bincount(both, np.concatenate([area, height - area]), size)
-    vertical = np.bincount(both, np.concatenate([moment_v, onward - moment_v]), size)
-    horizontal = np.bincount(cell, moment_u, size)
 
     def grid(values: np.ndarray) -> np.ndarray:
         return values.reshape(planes, rows, width)[:, :, :columns]
@@ -101,7 +99,44 @@ def cover(edges: np.ndarray, plane: np.ndarray, shape: tuple[int, int, int]) -> 
         table = values.reshape(planes, rows, width)
         return np.cumsum(table, axis=2, out=table)
 
-    return Coverage(grid(swept(share)), grid(horizontal), grid(swept(vertical)))
+    # Inside the cell: area right of the piece, and its moments about the cell's centre.
+    area = height * (1 - middle)
+    share = swept(np.bincount(both, np.concatenate([area, height - area]), size))
+    if not moments:
+        return Coverage(grid(share))
+    moment_u = height * (middle - (xa * xa + xa * xb + xb * xb) / 3) / 2
+    lever = ya - 0.5
+    moment_v = height * (lever * (1 - xa) + (dy * (1 - xa) - lever * dx) / 2 - dx * dy / 3)
+    # All cells to the right: area `height`, centred in u, moment in v `height * (lever + dy / 2)`.
+    onward = height * (lever + dy / 2)
+    vertical = np.bincount(both, np.concatenate([moment_v, onward - moment_v]), size)
+    horizontal = np.bincount(cell, moment_u, size)
+    return Coverage(grid(share), grid(horizontal), grid(swept(vertical)))
+
+
+def clipped(
+    edges: np.ndarray, plane: np.ndarray, shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Edges (n, 4) in cell units so that they lie inside a lattice of `shape` (nv, nu) and cover
+    its cells as before; with their planes (n,).
+
+    Edges are cut at the borders; what lies beyond the upper or lower one is dropped, what lies
+    beyond the left or right one is moved onto it.
+    """
+    for axis, border in ((0, 0), (0, shape[1]), (1, 0), (1, shape[0])):
+        begin, end = edges[:, axis] - border, edges[:, axis + 2] - border
+        across = begin * end < 0
+        cut = edges[across]
+        t = (begin[across] / (begin[across] - end[across]))[:, None]
+        point = cut[:, :2] + t * (cut[:, 2:] - cut[:, :2])
+        point[:, axis] = border
+        near, far = np.hstack([cut[:, :2], point]), np.hstack([point, cut[:, 2:]])
+        edges = np.concatenate([edges[~across], near, far])
+        plane = np.concatenate([plane[~across], plane[across], plane[across]])
+    beyond = (edges[:, [1, 3]] <= 0).all(axis=1) | (edges[:, [1, 3]] >= shape[0]).all(axis=1)
+    edges, plane = edges[~beyond], plane[~beyond]
+    edges[:, [0, 2]] = np.clip(edges[:, [0, 2]], 0, shape[1])
+    return edges, plane
 
 
 def crooked_planes(coverage: Coverage) -> np.ndarray:
@@ -128,7 +163,7 @@ def _cut_rows(
     first = np.floor(y_low).astype(np.int64)
     counts = np.maximum(np.ceil(y_high).astype(np.int64) - first, 1)
     slope = (x_high - x_low) / (y_high - y_low)
-    index, step = _runs(counts)
+    index, step = runs(counts)
     row = first[index] + step
     ya = np.maximum(y_low[index] - row, 0.0)
     yb = np.minimum(y_high[index] - row, 1.0)
@@ -158,7 +193,7 @@ def _cut_columns(
     one += [xa[single] - one[1], xb[single] - one[1], ya[single], yb[single], sign[single]]
     if not many.size:
         return tuple(one)
-    index, step = _runs(counts[many])
+    index, step = runs(counts[many])
     index = many[index]
     column = first[many].repeat(counts[many]) + step
     near, far = np.maximum(left[index], column), np.minimum(right[index], column + 1)
@@ -171,8 +206,8 @@ def _cut_columns(
     return tuple(np.concatenate(pair) for pair in zip(one, cut, strict=True))
 
 
-def _runs(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For runs of the given lengths: the run of every element, and its place in the run."""
+def runs(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For runs of the given lengths (n,): the run of every element, and its place in the run."""
     index = np.repeat(np.arange(len(counts)), counts)
     ends = np.cumsum(counts)
     return index, np.arange(len(index)) - np.repeat(ends - counts, counts)

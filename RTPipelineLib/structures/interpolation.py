@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from .caps import Cap, adaptive_cap, half_slice_cap
+from .coverage import runs
 
 EndCaps = Literal["half-slice", "none", "adaptive"]
 BetweenPlanes = Literal["interpolate", "slab"]
@@ -167,21 +168,31 @@ def _divide(
     """Cut segments into layers of equal thickness, at most `max_mm`, and at `cuts_mm`."""
     span = segments.high - segments.low
     counts = np.maximum(np.ceil(span / max_mm - 1e-6), 1).astype(np.int64)
-    row = np.repeat(np.arange(len(span)), counts)
-    step = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+    row, step = runs(counts)
     thickness = span[row] / counts[row]
     low = segments.low[row] + step * thickness
     high = np.where(step + 1 == counts[row], segments.high[row], low + thickness)
-    for cut in cuts_mm:
-        split = (low < cut - 1e-9) & (high > cut + 1e-9)
-        row = np.concatenate([row, row[split]])
-        low, high = (
-            np.concatenate([low, np.full(split.sum(), cut)]),
-            np.concatenate([np.where(split, cut, high), high[split]]),
-        )
+    row, low, high = _split(row, low, high, np.sort(np.asarray(cuts_mm, dtype=np.float64)))
     order = np.argsort(low, kind="stable")
     order = order[high[order] > low[order]]
     return _weighted(segments, row[order], low[order], high[order], area)
+
+
+def _split(
+    row: np.ndarray, low: np.ndarray, high: np.ndarray, cuts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cut the spans low..high wherever one of the ascending `cuts` lies inside."""
+    if not cuts.size:
+        return row, low, high
+    begin = np.searchsorted(cuts, low + 1e-9, side="right")
+    counts = np.maximum(np.searchsorted(cuts, high - 1e-9) - begin, 0) + 1
+    piece, step = runs(counts)
+    cut = begin[piece] + step
+    return (
+        row[piece],
+        np.where(step == 0, low[piece], cuts[np.maximum(cut - 1, 0)]),
+        np.where(step + 1 == counts[piece], high[piece], cuts[np.minimum(cut, len(cuts) - 1)]),
+    )
 
 
 def _weighted(

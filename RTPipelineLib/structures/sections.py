@@ -13,12 +13,13 @@ from typing import NamedTuple
 import numpy as np
 
 from ..model import Contours, ImagePlanes, Mask
-from .coverage import Coverage, Lattice, cover, crooked_planes
+from .coverage import Coverage, Lattice, clipped, cover, crooked_planes
 from .interpolation import BetweenPlanes, EndCaps, Layers, make_layers
 from .planes import PlaneStack, closed_loops, plane_stack
 from .polygons import loop_edges, plane_region, reversed_edges, robust_region, signed_areas
 
-BLOCK_EDGES = 12000
+# Planes are handled in blocks of so many edges and cells at most, or one by one.
+BLOCK_EDGES, BLOCK_CELLS = 12000, 4_000_000
 
 
 class NoSections(NamedTuple):
@@ -53,19 +54,34 @@ class ContourSections:
         columns = self.stack.points_mm.T
         return np.array([c.min() for c in columns]), np.array([c.max() for c in columns])
 
-    def coverage(self, lattice: Lattice) -> Coverage:
+    def coverage(self, lattice: Lattice, *, moments: bool = True) -> Coverage:
         """Exact coverage of every plane; loops that cross themselves are resolved on the way."""
-        coverage = Coverage.empty((len(self.stack.w_mm), *lattice.shape))
+        coverage = Coverage.empty((len(self.stack.w_mm), *lattice.shape), moments=moments)
+        inside = lattice.contains(*self.bounds_mm)
+
+        def part(edges_mm: np.ndarray, plane: np.ndarray, planes: int) -> Coverage:
+            edges = lattice.to_cells(edges_mm)
+            if not inside:
+                edges, plane = clipped(edges, plane, lattice.shape)
+            return cover(edges, plane, (planes, *lattice.shape), moments=moments)
+
         first_edge = np.searchsorted(self.plane, np.arange(len(self.stack.w_mm) + 1))
-        for a, b in _plane_blocks(first_edge):
-            part = slice(first_edge[a], first_edge[b])
-            edges, plane = lattice.to_cells(self.edges[part]), self.plane[part] - a
-            coverage.write(slice(a, b), cover(edges, plane, (b - a, *lattice.shape)))
-        for plane in crooked_planes(coverage):
-            region = lattice.to_cells(_resolved(self.stack, int(plane)))
-            one = cover(region, np.zeros(len(region), dtype=np.int64), (1, *lattice.shape))
-            coverage.write(slice(plane, plane + 1), one)
+        most = max(1, BLOCK_CELLS // (lattice.shape[0] * lattice.shape[1]))
+        for a, b in _plane_blocks(first_edge, most):
+            own = slice(first_edge[a], first_edge[b])
+            coverage.write(slice(a, b), part(self.edges[own], self.plane[own] - a, b - a))
+        for number in crooked_planes(coverage):
+            region = self.resolved(int(number))
+            one = part(region, np.zeros(len(region), dtype=np.int64), 1)
+            coverage.write(slice(number, number + 1), one)
         return coverage
+
+    def resolved(self, plane: int) -> np.ndarray:
+        """(n, 4) edges in mm of a plane whose loops may cross themselves."""
+        members = np.flatnonzero(self.stack.plane == plane)
+        return robust_region(
+            [self.stack.loop(m) for m in members], self.stack.xor[members].tolist()
+        )
 
     def layers(
         self,
@@ -158,18 +174,15 @@ def _regions(stack: PlaneStack) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]
     return np.concatenate(parts)[order], plane[order], tuple(dict.fromkeys(flags))
 
 
-def _plane_blocks(first_edge: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Runs of planes with so many edges that the work on them stays in the processor's cache."""
+def _plane_blocks(first_edge: np.ndarray, most: int) -> Iterator[tuple[int, int]]:
+    """Runs of at most so many planes, with so few edges that the work on them stays in the
+    processor's cache."""
     begin = 0
     for end in range(1, len(first_edge)):
-        if end == len(first_edge) - 1 or first_edge[end] - first_edge[begin] >= BLOCK_EDGES:
+        enough = first_edge[end] - first_edge[begin] >= BLOCK_EDGES or end - begin >= most
+        if end == len(first_edge) - 1 or enough:
             yield begin, end
             begin = end
-
-
-def _resolved(stack: PlaneStack, plane: int) -> np.ndarray:
-    members = np.flatnonzero(stack.plane == plane)
-    return robust_region([stack.loop(m) for m in members], stack.xor[members].tolist())
 
 
 @dataclass(frozen=True, eq=False)
