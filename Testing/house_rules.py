@@ -223,15 +223,15 @@ def _operating_system(module: _Module) -> _Found:
         return
     for node, name, imported in module.imports:
         if name in POSIX_MODULES | WINDOWS_MODULES:
-            yield node, f"{name} belongs into platform.py"
+            yield node, f"{name} belongs into platform/"
         if imported in POSIX_NAMES.get(name, ()):
-            yield node, f"{name}.{imported} belongs into platform.py"
+            yield node, f"{name}.{imported} belongs into platform/"
     for node in module.nodes:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             if node.attr in POSIX_NAMES.get(node.value.id, ()):
-                yield node, f"{node.value.id}.{node.attr} belongs into platform.py"
+                yield node, f"{node.value.id}.{node.attr} belongs into platform/"
         elif isinstance(node, ast.keyword) and node.arg in POSIX_KEYWORDS:
-            yield node.value, f"{node.arg}= belongs into platform.py"
+            yield node.value, f"{node.arg}= belongs into platform/"
 
 
 def _shell(module: _Module) -> _Found:

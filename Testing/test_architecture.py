@@ -150,12 +150,12 @@ BAD = [
     ("geometry.py", "import scipy", "geometry must do without scipy"),
     ("dicom/x.py", "def f():\n    import tqdm", "dicom must do without tqdm"),
     # operating system
-    ("run/x.py", "import fcntl", "platform.py"),
-    ("run/x.py", "def f():\n    import msvcrt", "platform.py"),
-    ("run/x.py", "import os\nos.killpg(1, 9)", "platform.py"),
-    ("run/x.py", "from os import fork", "platform.py"),
-    ("run/x.py", "import signal\nx = signal.SIGKILL", "platform.py"),
-    ("run/x.py", "import subprocess\nsubprocess.run([], start_new_session=True)", "platform.py"),
+    ("run/x.py", "import fcntl", "platform/"),
+    ("run/x.py", "def f():\n    import msvcrt", "platform/"),
+    ("run/x.py", "import os\nos.killpg(1, 9)", "platform/"),
+    ("run/x.py", "from os import fork", "platform/"),
+    ("run/x.py", "import signal\nx = signal.SIGKILL", "platform/"),
+    ("run/x.py", "import subprocess\nsubprocess.run([], start_new_session=True)", "platform/"),
     ("run/x.py", "import subprocess\nsubprocess.run('ls', shell=True)", "shell=True"),
     ("run/x.py", "import subprocess\nsubprocess.run('ls', shell=x)", "shell=True"),
     ("run/x.py", "import os\nos.system('ls')", "shell"),
@@ -221,7 +221,7 @@ GOOD = [
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import pandas\n"
         "def f() -> pandas.DataFrame:\n    import pandas",
     ),
-    ("platform.py", "import os\nos.killpg(1, 9)\ndef f():\n    import fcntl"),
+    ("platform/x.py", "import os\nos.killpg(1, 9)\ndef f():\n    import fcntl"),
     ("scene/x.py", "import slicer\nimport vtk\nfrom ..stages import get_stage"),
     ("run/x.py", "import subprocess\nsubprocess.run(['ls'], shell=False)"),
     (

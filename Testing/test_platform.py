@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import json
 import math
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -372,8 +374,8 @@ def test_a_reused_process_number_does_not_protect_a_leftover(tmp_path: Path, pyt
     created = psutil.Process(process.pid).create_time()
     platform.clean_leftovers(tmp_path)
     assert path.exists()  # written while that process ran
-    assert not platform._runs_since(process.pid, created - 60)
-    assert platform._runs_since(process.pid, created)
+    assert not platform.runs_since(process.pid, created - 60)
+    assert platform.runs_since(process.pid, created)
 
 
 def test_cleaning_an_absent_folder_does_nothing(tmp_path: Path) -> None:
@@ -457,6 +459,58 @@ def test_a_damaged_holder_file_does_not_matter(tmp_path: Path) -> None:
             pass
 
 
+def foreign_holder(folder: Path, silent_for_s: float) -> Path:
+    """As a run on another computer leaves it, on a share whose locks only that computer sees."""
+    path = folder / ".lock.json"
+    path.write_text('{"pid": 1, "host": "node7", "started": "2024-03-01", "command": "run"}')
+    then = time.time() - silent_for_s
+    os.utime(path, (then, then))
+    return path
+
+
+def test_a_living_holder_on_another_computer_is_respected(tmp_path: Path) -> None:
+    path = foreign_holder(tmp_path, 30)
+    with pytest.raises(OutputError, match="on host node7") as refusal:
+        platform.FolderLock(tmp_path).__enter__()
+    assert "free after 120 s" in str(refusal.value)
+    assert path.exists()
+
+
+def test_a_silent_holder_on_another_computer_is_replaced(tmp_path: Path) -> None:
+    foreign_holder(tmp_path, 150)
+    with platform.FolderLock(tmp_path):
+        assert json.loads((tmp_path / ".lock.json").read_text())["pid"] == os.getpid()
+    assert files(tmp_path) == [".lock"]
+
+
+def test_a_holder_shows_that_it_lives(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(platform.locks, "SIGN_OF_LIFE_S", 0.05)
+    path = tmp_path / ".lock.json"
+    with platform.FolderLock(tmp_path):
+        os.utime(path, (1, 1))
+        wait_for(lambda: time.time() - path.stat().st_mtime < 10)
+
+
+@pytest.mark.parametrize("living", [True, False])
+def test_without_locks_of_the_system_the_process_number_decides(
+    tmp_path: Path, monkeypatch, python, living: bool
+) -> None:
+    monkeypatch.setattr(platform.locks, "_lock_file", lambda file: None)
+    holder = python("import time; print(1, flush=True); time.sleep(60)" if living else "pass")
+    holder.stdout.readline()
+    if not living:
+        holder.wait(60)
+    path = foreign_holder(tmp_path, 0)
+    note = {"pid": holder.pid, "host": socket.gethostname()}
+    path.write_text(json.dumps(note))
+    if living:
+        with pytest.raises(OutputError, match=f"process {holder.pid} "):
+            platform.FolderLock(tmp_path).__enter__()
+    else:
+        with platform.FolderLock(tmp_path):
+            assert json.loads(path.read_text())["pid"] == os.getpid()
+
+
 # -- processes ------------------------------------------------------------------------------------
 
 STUBBORN = """
@@ -495,6 +549,78 @@ def test_orphans_of_a_tree_end_too(tmp_path: Path, python) -> None:
     assert sum(runs(pid) for pid in members) == 2
     platform.kill_tree(process.pid, grace_s=0)
     assert [pid for pid in members if runs(pid)] == []
+
+
+DAEMON = """
+    import os, subprocess, time
+    from RTPipelineLib.platform import adopt_orphans, end_children
+    adopt_orphans()
+    code = (
+        "import os, time, sys\\n"
+        "if os.fork(): os._exit(0)\\n"
+        "os.setsid()\\n"
+        "open(sys.argv[1], 'w').write(str(os.getpid()))\\n"
+        "time.sleep(120)"
+    )
+    subprocess.run([sys.executable, "-c", code, sys.argv[1]])
+    while not os.path.exists(sys.argv[1]) or not open(sys.argv[1]).read():
+        time.sleep(0.01)
+    if sys.argv[2] == "end":
+        print(end_children(), flush=True)
+    print("ready", flush=True)
+    time.sleep(120)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux hands orphans on")
+def test_a_daemon_that_left_the_session_ends_with_the_tree(tmp_path: Path, python) -> None:
+    process = python(DAEMON, tmp_path / "pid", "stay")
+    process.stdout.readline()
+    daemon = int((tmp_path / "pid").read_text())
+    assert runs(daemon) and os.getsid(daemon) != process.pid
+    platform.kill_tree(process, grace_s=0)
+    assert not runs(daemon) and process.wait() == -signal.SIGKILL
+
+
+@POSIX_ONLY
+def test_those_seen_before_end_though_nothing_leads_to_them_now(tmp_path: Path, python) -> None:
+    process = python(DAEMON, tmp_path / "pid", "stay")
+    process.stdout.readline()
+    state = platform.look_at_trees([process.pid])[process.pid]
+    daemon = int((tmp_path / "pid").read_text())
+    if sys.platform == "linux":
+        assert {process.pid, daemon} == {member.pid for member in state.members}
+        assert 5 < state.memory_mb < 500
+    process.kill()
+    process.wait()
+    assert runs(daemon)
+    platform.kill_tree(process, 0, seen=state.members | {psutil.Process(daemon)})
+    assert not runs(daemon)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux hands orphans on")
+def test_a_worker_ends_what_was_left_running(tmp_path: Path, python) -> None:
+    process = python(DAEMON, tmp_path / "pid", "end")
+    assert process.stdout.readline().split() == [b"1"], process.stderr.read()
+    assert not runs(int((tmp_path / "pid").read_text()))
+    assert process.poll() is None
+
+
+@POSIX_ONLY
+def test_a_stopped_process_ends(python) -> None:
+    process = python("import time; print(1, flush=True); time.sleep(60)")
+    process.stdout.readline()
+    psutil.Process(process.pid).suspend()
+    platform.kill_tree(process, grace_s=0.2)
+    assert not runs(process.pid)
+
+
+def test_the_layout_of_windows_structures() -> None:
+    """144 bytes: JOBOBJECT_EXTENDED_LIMIT_INFORMATION of winnt.h on 64 bits."""
+    from RTPipelineLib.platform import windows_job
+
+    if sys.maxsize > 2**32:
+        assert ctypes.sizeof(windows_job._ExtendedLimits) == 144
 
 
 @POSIX_ONLY
@@ -602,6 +728,45 @@ def test_memory_and_cores_are_those_of_this_process(python) -> None:
     assert 1 < before < 150, err
     assert 145 < after - before < 170  # 150 MB of a buffer that was freed again
     assert 1 <= platform.available_cores() <= os.cpu_count()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can count anew")
+def test_memory_is_counted_anew(python) -> None:
+    code = """
+        from RTPipelineLib.platform import current_memory_mb, peak_memory_mb, restart_peak_memory
+        block = b"x" * 150_000_000
+        del block
+        high = peak_memory_mb()
+        assert restart_peak_memory()
+        print(high - peak_memory_mb(), current_memory_mb() / peak_memory_mb())
+    """
+    out, err = python(code).communicate(timeout=60)
+    gone, share = map(float, out.split())
+    assert gone > 140 and 0.8 < share < 1.2, err
+    assert 100 < platform.machine_memory_mb() <= psutil.virtual_memory().total / 1e6
+
+
+def test_what_is_printed_goes_to_the_log_and_not_into_the_channel(tmp_path: Path, python) -> None:
+    code = """
+        import os, subprocess
+        from pathlib import Path
+        from RTPipelineLib.platform import redirect_output, take_channel
+        reader, writer = take_channel()
+        for name in "ab":
+            redirect_output(Path(sys.argv[1], name))
+            print("Python", name)
+            os.write(1, b"system\\n")
+            subprocess.run([sys.executable, "-c", "print('child')"])
+            print("error", file=sys.stderr)
+        assert sys.stdin.read() == ""
+        print(reader.readline().strip(), file=writer)
+    """
+    process = python(code, tmp_path)
+    out, err = process.communicate(timeout=60)
+    assert (out.split(), err) == ([], b""), err
+    for name in "ab":
+        text = (tmp_path / name).read_text().split()
+        assert text == ["Python", name, "system", "child", "error"]
 
 
 # -- names ----------------------------------------------------------------------------------------
