@@ -1,0 +1,160 @@
+"""Masks to planar contours, sub-pixel, with the mask's volume.
+
+Each slice gets the level line of its shares that encloses the slice's covered area; not one level
+for all, since corners would be cut off labels and thin walls lost. So read as slabs the stack has
+the volume of every slice. Between planes, `interpolate` rounds the ends of a stack: with that
+option the areas are scaled evenly so that the whole volume is kept as it will be read. End planes
+lie at the centres of the outermost slices, so the stack is meant to be read with half-slice caps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+from scipy import ndimage
+
+from ..geometry import Grid
+from ..model import Contours, ImagePlanes, Mask
+from .interpolation import BetweenPlanes
+from .keyholes import keyholed
+from .marching_squares import Cells, Segments, closed_loops, level_lines
+from .mask_resampling import cropped, slice_borders
+from .sections import NoSections, contour_sections
+
+Holes = Literal["keyhole", "xor"]
+
+# Slices that hold less of a pixel than this get no contour.
+LEAST_PIXELS = 0.02
+# Levels are sought in this range, so often halved.
+LOWEST, HIGHEST, HALVINGS = 1e-3, 1 - 1e-3, 18
+# An area that differs by more (relative, or in pixels) needs more than a level.
+AREA_TOLERANCE, AREA_PIXELS = 1e-3, 1e-3
+# The areas are scaled by no more than this for what lies between the planes.
+MOST_SCALE = 1.25
+# A volume that differs by more than this share is flagged.
+VOLUME_TOLERANCE = 0.005
+
+
+def outlines(
+    mask: Mask, *, holes: Holes = "keyhole", between_planes: BetweenPlanes = "interpolate"
+) -> Contours:
+    """Contours of a mask in the slices of its grid.
+
+    `holes` are joined to their surroundings as keyholes, which every reader knows, or written as
+    loops of their own, all of the type CLOSEDPLANAR_XOR. `between_planes` says how the contours
+    will be read. Where no contours can have the mask's volume within 0.5 % (slices left out one
+    by one, for example), the flag `outline-volume:<percent>` says by how much it differs.
+    """
+    part = cropped(mask)
+    shares = np.pad(part.array.astype(np.float32), ((0, 0), (1, 1), (1, 1)))
+    pixels = shares.sum(axis=(1, 2), dtype=np.float64)
+    if not (pixels >= LEAST_PIXELS).any():
+        return _contours(mask, part.grid, [], holes)
+    thickness = np.diff(_borders_of_part(mask.grid, part.grid))
+    pixel_mm2 = float(np.prod(mask.grid.spacing_mm[:2]))
+    wanted_mm3 = float(pixels @ thickness) * pixel_mm2
+    contours = _contours(mask, part.grid, _loops(shares, pixels), holes)
+    for _ in range(3):
+        ratio = wanted_mm3 / max(_volume_mm3(contours, between_planes), 1e-9)
+        if abs(ratio - 1) <= VOLUME_TOLERANCE / 10:
+            return contours
+        pixels = np.clip(ratio, 1 / MOST_SCALE, MOST_SCALE) * pixels
+        contours = _contours(mask, part.grid, _loops(shares, pixels), holes)
+    percent = 100 * (_volume_mm3(contours, between_planes) / wanted_mm3 - 1)
+    if abs(percent) > 100 * VOLUME_TOLERANCE:
+        contours = replace(contours, flags=(*contours.flags, f"outline-volume:{percent:+.1f}%"))
+    return contours
+
+
+def _borders_of_part(whole: Grid, part: Grid) -> np.ndarray:
+    """Borders of the slices of a part; their neighbours say how thick they are."""
+    first = round(float(whole.to_index(part.origin_mm)[2]))
+    return slice_borders(whole)[first : first + part.shape[0] + 1]
+
+
+def _loops(shares: np.ndarray, pixels: np.ndarray) -> list[tuple[int, np.ndarray]]:
+    """Loops of every slice that enclose `pixels` (slices,); `shares` are padded by one pixel."""
+    segments, missed = _enclosing(shares, pixels)
+    if missed.any():
+        # Plateaus (a slice that is covered by a third everywhere) have no level of that area: there
+        # the distance from the edge of what is covered most takes the place of the share.
+        rest, _ = _enclosing(_distances(shares[missed]), pixels[missed])
+        kept = ~missed[segments.slices]
+        numbers = np.flatnonzero(missed)
+        loops = closed_loops(_only(segments, kept))
+        return loops + [(int(numbers[n]), loop - 1.0) for n, loop in closed_loops(rest)]
+    return closed_loops(segments)
+
+
+def _only(segments: Segments, chosen: np.ndarray) -> Segments:
+    return Segments(*(getattr(segments, name)[chosen] for name in Segments.__dataclass_fields__))
+
+
+def _enclosing(values: np.ndarray, pixels: np.ndarray) -> tuple[Segments, np.ndarray]:
+    """Level lines that enclose `pixels` (slices,), and which slices have none."""
+    cells = Cells.of(values)
+    low, high = np.full(len(pixels), LOWEST), np.full(len(pixels), HIGHEST)
+    for _ in range(HALVINGS):
+        level = (low + high) / 2
+        larger = level_lines(cells, level).areas(len(pixels)) > pixels
+        low, high = np.where(larger, level, low), np.where(larger, high, level)
+    level = np.where(pixels >= LEAST_PIXELS, (low + high) / 2, 2.0)
+    segments = level_lines(cells, level)
+    off = np.abs(segments.areas(len(pixels)) - pixels)
+    tolerance = np.maximum(AREA_TOLERANCE * pixels, AREA_PIXELS)
+    return segments, (off > tolerance) & (pixels >= LEAST_PIXELS)
+
+
+def _distances(shares: np.ndarray) -> np.ndarray:
+    """Slices as values 0..1 that fall evenly from the inside of what is covered most to the
+    outside, padded by one more pixel."""
+    values = []
+    for share in np.pad(shares, ((0, 0), (1, 1), (1, 1))):
+        covered = share >= share.max() / 2
+        signed = ndimage.distance_transform_edt(covered) - ndimage.distance_transform_edt(~covered)
+        inside, outside = signed.max(), min(-signed.min(), 2.0)
+        one = np.interp(signed, [-outside, 0.0, inside], [0.0, 0.5, 1.0])
+        one[[0, -1]] = 0.0
+        one[:, [0, -1]] = 0.0
+        values.append(one)
+    return np.stack(values)
+
+
+def _contours(
+    mask: Mask, grid: Grid, loops: list[tuple[int, np.ndarray]], holes: Holes
+) -> Contours:
+    """Loops in pixels of the padded part to contours in mm."""
+    of_slice: dict[int, list[np.ndarray]] = {}
+    for number, loop in loops:
+        of_slice.setdefault(number, []).append(loop - 1.0)
+    points = []
+    for number in sorted(of_slice):
+        members = of_slice[number]
+        for loop in keyholed(members) if holes == "keyhole" else members:
+            index = np.column_stack([loop, np.full(len(loop), float(number))])
+            points.append(grid.to_lps(index))
+    return Contours.from_loops(
+        mask.name,
+        points,
+        "CLOSED_PLANAR" if holes == "keyhole" else "CLOSEDPLANAR_XOR",
+        number=mask.number,
+        frame_uid=mask.frame_uid,
+        colour_rgb=mask.colour_rgb,
+        interpreted_type=mask.interpreted_type,
+        generation_algorithm="AUTOMATIC",
+        structure_set_uid=mask.structure_set_uid,
+        source=mask.source,
+        image_planes=ImagePlanes.from_grid(mask.grid),
+        flags=mask.flags,
+    )
+
+
+def _volume_mm3(contours: Contours, between_planes: BetweenPlanes) -> float:
+    """Volume of the contours as they will be read."""
+    sections = contour_sections(contours, np.eye(3))
+    if isinstance(sections, NoSections):
+        return 0.0
+    area = sections.area_mm2
+    return sections.layers(area, "half-slice", between_planes, np.inf, ()).volume_mm3(area)
