@@ -28,7 +28,7 @@ ROOMS: dict[str, set[str]] = {
     "model": {"errors", "geometry"},
     "platform": {"errors"},
     "resample": _BASE,
-    "config": _BASE | {"platform"},
+    "config": _BASE | {"platform", "structures"},  # the words of ROI names
     "dicom": _BASE | {"platform"},
     "course": _BASE | {"platform", "dicom"},
     "linking": _BASE | {"dicom", "course"},

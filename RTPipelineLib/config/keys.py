@@ -23,6 +23,7 @@ from .section import (
     Levels,
     Metric,
     Names,
+    NamesFile,
     NonZero,
     PositiveFloat,
     PositiveInt,
@@ -162,8 +163,11 @@ def _derivable(derived: tuple[Derived, ...]) -> tuple[Derived, ...]:
 class StructureKeys(Section):
     """Names and shapes of structures."""
 
-    names: ExistingFile | None = Field(
-        None, description="YAML that maps ROI names (exact or regular expression) to standard names"
+    names: NamesFile | None = Field(
+        None,
+        description="YAML that maps ROI names to standard names: exact, patterns (regular "
+        "expressions), synonyms, and the same under sites. Names of AAPM TG-263 in any spelling "
+        "are known without it",
     )
     derived: Annotated[tuple[Derived, ...], AfterValidator(_derivable)] = Field(
         (),

@@ -76,6 +76,18 @@ def _goal_file(path: Path, info: ValidationInfo) -> Path:
     return file
 
 
+def _names_file(path: Path, info: ValidationInfo) -> Path:
+    """A file of rules for ROI names, all of them valid."""
+    from .names import read_names
+
+    file = _existing_file(path, info)
+    try:
+        read_names(file)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+    return file
+
+
 def _existing_path(path: Path, info: ValidationInfo) -> Path:
     folder = (info.context or {}).get("folder")
     full = path if folder is None else folder / path
@@ -149,6 +161,7 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 NonZero = Annotated[float, AfterValidator(_not_zero)]
 ExistingFile = Annotated[Path, AfterValidator(_existing_file)]
 GoalsFile = Annotated[Path, AfterValidator(_goal_file)]
+NamesFile = Annotated[Path, AfterValidator(_names_file)]
 ExistingPath = Annotated[Path, AfterValidator(_existing_path)]
 Metric = Annotated[str, AfterValidator(check_metric)]
 Device = Annotated[str, AfterValidator(_device)]

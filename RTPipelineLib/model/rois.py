@@ -46,7 +46,8 @@ class Contours:
     `points_mm` (n, 3) holds the vertices of all loops one after another, `starts` (m + 1,) where
     each loop begins (the last entry is n), `kinds` the Contour Geometric Type of each loop. `name`,
     `number`, `colour_rgb` (0..255) and `interpreted_type` (PTV, ORGAN, EXTERNAL ..) are as the
-    structure set has them. `frame_uid` is the ROI's own frame of reference (3006,0024).
+    structure set has them. `standard_name` is what the ROI is called in all courses; empty when
+    nobody knows. `frame_uid` is the ROI's own frame of reference (3006,0024).
     """
 
     name: str
@@ -62,6 +63,7 @@ class Contours:
     source: str = CLINICAL
     image_planes: ImagePlanes | None = None
     flags: tuple[str, ...] = ()
+    standard_name: str = ""
 
     def __post_init__(self) -> None:
         starts = np.asarray(self.starts, dtype=np.int64)
@@ -119,6 +121,7 @@ class Mask:
     structure_set_uid: str = ""
     source: str = CLINICAL
     flags: tuple[str, ...] = ()
+    standard_name: str = ""
 
     def __post_init__(self) -> None:
         check_shape(self.array, self.grid)

@@ -24,6 +24,7 @@ from ..stages.bands import BAND_COLUMNS
 from ..stages.dvh_tables import curves_frame, metrics_frame
 from ..stages.evaluation import Evaluated, evaluate
 from ..stages.isodoses import DoseSource
+from ..stages.naming import named_rois
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ def dvh_of_files(
             raise UsageError(f"{path} is not a file")
     config = load_config(config_path)
     structure_set = read_structure_set(files.rtstruct)
-    rois = _chosen(structure_set.rois, names, files.rtstruct)
+    rois = _chosen(named_rois(structure_set, config), names, files.rtstruct)
     plans = [_plan(path) for path in files.rtplans]
     results: list[Evaluated] = []
     failed = False

@@ -38,7 +38,6 @@ RUN_SCHEMA = 1
 ALL_DONE, SOME_FAILED = 0, 3
 NOT_USED_YET = (
     "accumulate",
-    "structures.names",
     "structures.derived",
     "structures.voxelise",
     "segmentation",

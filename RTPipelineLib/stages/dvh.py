@@ -35,6 +35,7 @@ from .facts import prescription_from, read_facts
 from .goal_rows import goals_frame
 from .isodoses import DoseSource
 from .load import IMAGE_FILE
+from .naming import named_rois
 from .nrrd import grid_from_dict
 
 METRICS_FILE = "dvh/metrics.parquet"
@@ -65,12 +66,12 @@ def _run(task: Task) -> Outcome:
         task.progress(number, len(facts["sources"]), entry["name"])
         try:
             source = _load_source(task, entry)
-            structures = _structures_for(task.course, entry, planes, problems)
+            structures = _structures_for(task, entry, planes, problems)
         except DataError as error:
             path = getattr(error, "path", None) or ""
             problems.append(Problem(entry["name"], "error", str(error), path))
             continue
-        here = evaluate(structures, source, task.config, task.overrides.names)
+        here = evaluate(structures, source, task.config)
         if task.config.dose.eqd2.enabled:
             here = with_eqd2(task, entry, here, options_of(task.config), problems)
         rx = source.prescription.course
@@ -141,17 +142,18 @@ def _load_source(task: Task, entry: dict) -> DoseSource:
 
 
 def _structures_for(
-    course: Course, entry: dict, planes: dict[str, ImagePlanes], problems: list[Problem]
+    task: Task, entry: dict, planes: dict[str, ImagePlanes], problems: list[Problem]
 ) -> list[Contours]:
     """The structure sets that belong to a dose: those its plans or itself refer to."""
     found: list[Contours] = []
-    for structure_set, how in _sets_for(course, entry):
+    for structure_set, how in _sets_for(task.course, entry):
         try:
-            rois = read_structure_set(course.path_of(structure_set)).rois
+            content = read_structure_set(task.course.path_of(structure_set))
         except DataError as error:
             path = getattr(error, "path", None) or ""
             problems.append(Problem(structure_set.path, "error", str(error), path))
             continue
+        rois = named_rois(content, task.config, task.overrides.names)
         mark = () if how == REFERENCED else (f"structure-set-by-{how}",)
         if REGISTERED in entry["flags"]:
             rois = _of_frame(rois, entry, structure_set, problems)
@@ -210,5 +212,5 @@ STAGE = Stage(
     parts=("objects", "links"),
     sections=("dose", "structures", "dvh"),
     decisions=("names", "dose"),
-    version=3,
+    version=4,
 )

@@ -20,6 +20,7 @@ from ..errors import DataError
 from ..model import Contours
 from . import Problem, Task
 from .course_doses import CourseDoses
+from .naming import by_name
 
 if TYPE_CHECKING:
     from .dose import Source
@@ -102,7 +103,7 @@ def with_eqd2(
 def alpha_beta_of(roi: Contours, config: Config) -> float:
     """The a/b in Gy of a structure: its own by name, else that of targets or of everything else."""
     keys = config.dose.eqd2.alpha_beta
-    own = keys.structures.get(roi.name)
+    own = by_name(keys.structures, roi)
     return own if own is not None else keys.target if roi.is_target else keys.other
 
 
@@ -111,7 +112,7 @@ def _is_dose(column: str) -> bool:
 
 
 def _geud(roi: Contours, config: Config) -> float | None:
-    return config.dvh.geud_a.get(roi.name)
+    return by_name(config.dvh.geud_a, roi)
 
 
 def _alone(source: Source, decision: DoseDecision) -> DoseDecision:

@@ -17,6 +17,7 @@ from ..model import CLOSED_TYPES, DVH, Contours
 from . import Problem
 from .bands import Bands
 from .isodoses import DoseSource, Isodoses, externals_of
+from .naming import by_name
 
 log = logging.getLogger(__name__)
 
@@ -43,15 +44,9 @@ class _Computed(NamedTuple):
 
 
 def evaluate(
-    structures: Iterable[Contours],
-    source: DoseSource,
-    config: Config,
-    names: Mapping[str, str] | None = None,
+    structures: Iterable[Contours], source: DoseSource, config: Config
 ) -> list[Evaluated]:
-    """Row and DVH of every structure under one dose; none can stop the others.
-
-    `names` gives ROIs the standard name that a person decided on.
-    """
+    """Row and DVH of every structure under one dose; none can stop the others."""
     options = options_of(config)
     computed = [_compute(roi, source, options) for roi in structures]
     targets = [item.roi for item in computed if item.roi.is_target and len(item.roi)]
@@ -66,7 +61,6 @@ def evaluate(
         result = _evaluated(item, source, config, isodoses, bands)
         if item.roi.is_target and result.dvh is not None and result.row["rx_gy"] in shared:
             _add_flag(result.row, "isodose-shared-by-targets")
-        result.row["roi_standard_name"] = (names or {}).get(item.roi.name, "")
         results.append(result)
     return results
 
@@ -135,7 +129,7 @@ def _row(
         "source": roi.source,
         "roi_number": roi.number,
         "roi_name": roi.name,
-        "roi_standard_name": "",
+        "roi_standard_name": roi.standard_name,
         # Nothing drawn is not a volume of 0.
         "volume_cc": (dvh.volume_cc or None) if dvh is not None else None,
         "dose_coverage_percent": dvh.dose_coverage_percent if dvh is not None else None,
@@ -165,5 +159,5 @@ def _settings(roi: Contours, config: Config) -> MetricSettings:
         dose_levels_gy=config.dvh.dose_levels_gy,
         dose_levels_percent=config.dvh.dose_levels_percent,
         metrics=config.dvh.metrics,
-        geud_a=config.dvh.geud_a.get(roi.name),
+        geud_a=by_name(config.dvh.geud_a, roi),
     )

@@ -99,6 +99,7 @@ def _mask(contours: Contours, array: np.ndarray, grid: Grid, flags: tuple[str, .
         structure_set_uid=contours.structure_set_uid,
         source=contours.source,
         flags=flags,
+        standard_name=contours.standard_name,
     )
 
 
