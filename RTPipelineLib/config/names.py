@@ -53,8 +53,8 @@ class NameRules(Section):
     )
     synonyms: Annotated[Mapping[Text, Names], AfterValidator(_of_one_side)] = Field(
         {},
-        description="standard name: other names of it, spelt in any way. For a paired organ without "
-        "side (Lung), the side is read from the ROI name",
+        description="standard name: other names of it, spelt in any way. For a paired organ "
+        "without side (Lung), the side is read from the ROI name",
     )
 
 

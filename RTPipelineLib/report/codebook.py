@@ -112,7 +112,7 @@ _BAND = (
 )
 _METRICS = (
     *_ROI,
-    Entry("roi_standard_name", "", "Standard name by the mapping file; empty: none matched", TG263),
+    Entry("roi_standard_name", "", "Standard name: decided, by rule or TG-263; empty: none", TG263),
     Entry("volume_cc", "cc", "Volume of the structure, from its contours or mask alone"),
     Entry(
         "dose_coverage_percent",
@@ -235,7 +235,7 @@ _STRUCTURE_SET = Entry("structure_set_uid", "", "SOP Instance UID of the structu
 
 _GOALS = (
     *_ROI,
-    Entry("roi_standard_name", "", "Standard name by the mapping file; empty: none matched", TG263),
+    Entry("roi_standard_name", "", "Standard name: decided, by rule or TG-263; empty: none", TG263),
     _DOSE_SOURCE,
     Entry("structure", "", "Name that the goal asks for: a standard name or an ROI name"),
     Entry("metric", "", "DVH metric that the goal limits", TG263),

@@ -1,4 +1,4 @@
-"""Standard names for the ROIs of a structure set, by a person, the configuration and AAPM TG-263."""
+"""Standard names for the ROIs of a structure set: a person's, the configuration's, AAPM TG-263."""
 
 from __future__ import annotations
 

@@ -88,9 +88,7 @@ class Words:
     @property
     def keys(self) -> frozenset[str]:
         """Spellings by which two names are the same: run together, or whatever their order."""
-        return frozenset(
-            ("".join(self.words), "".join(self.spelt), " ".join(sorted(self.words)))
-        )
+        return frozenset(("".join(self.words), "".join(self.spelt), " ".join(sorted(self.words))))
 
 
 def read_words(name: str, paired: Collection[str] = ()) -> Words:
