@@ -254,6 +254,6 @@ def open_course(folder: str | Path) -> OpenCourse:
     return OpenCourse(folder, read_course(folder))
 
 
-def sentence(flags: Iterable[Flag]) -> str:
+def flag_ids(flags: Iterable[Flag]) -> str:
     """Flag ids in one cell of a table, sorted and without repetition."""
     return ";".join(sorted({flag.id for flag in flags}))

@@ -23,6 +23,7 @@ from types import TracebackType
 
 from ..errors import DataError, UsageError
 from ..platform import available_cores
+from .content import value_digest
 from .index_db import Database, file_name, stored_name
 from .index_read import read_all
 from .index_rows import IMAGE, Entry, FileRow, ObjectRow
@@ -35,6 +36,7 @@ __all__ = ["DicomObject", "ImageSeries", "Index", "IndexReport", "UnreadableFile
 log = logging.getLogger(__name__)
 
 COMMIT_EVERY_S = 1.0  # what a killed run may have to read again
+OF_VALUES = "values:"  # marks the digests of files whose bytes differ from a namesake's
 
 _OBJECT = ", ".join(ObjectRow._fields[: ObjectRow._fields.index("series_key")])
 # Files of one SOP Instance UID are one object; a file without the UID is an object of its own.
@@ -291,7 +293,8 @@ class Index:
     def duplicates(self) -> list[tuple[str, list[str], bool]]:
         """SOP Instance UIDs of more than one file: `(uid, paths, identical)`.
 
-        Contents are compared after the file meta information, by a digest that the index keeps.
+        Contents are compared after the file meta information, by a digest that the index keeps;
+        where that differs, by their values (`content.value_digest`).
         """
         return self._duplicates("1")
 
@@ -350,13 +353,20 @@ class Index:
             values,
         )
         digests: dict[str, dict[str, str]] = defaultdict(dict)
-        fresh = []
-        for uid, path, digest, file in rows:
+        ids = {file_name(path): file for _, path, _, file in rows}
+        known = {file_name(path): digest for _, path, digest, _ in rows}
+        for uid, path, digest, _ in rows:
             name = file_name(path)
-            if digest is None:
-                digest = self._digest(name)
-                fresh.append((digest, file))
-            digests[uid][name] = digest
+            digests[uid][name] = self._digest(name) if digest is None else digest
+        for own in digests.values():
+            if len(set(own.values())) > 1:  # perhaps the same object in another transfer syntax
+                own |= {name: self._value_digest(name, digest) for name, digest in own.items()}
+        fresh = [
+            (digest, ids[name])
+            for own in digests.values()
+            for name, digest in own.items()
+            if digest != known[name]
+        ]
         if fresh:
             with self._db.writing() as connection:
                 connection.executemany("UPDATE files SET digest = ? WHERE id = ?", fresh)
@@ -369,3 +379,12 @@ class Index:
             raise DataError(
                 f"{name} has gone since it was indexed ({error.strerror}); index the folder again"
             ) from error
+
+    def _value_digest(self, name: str, digest: str) -> str:
+        """The digest of a file's values; what cannot be read keeps that of its bytes."""
+        if digest.startswith(OF_VALUES):
+            return digest
+        try:
+            return OF_VALUES + value_digest(self.root / name)
+        except DataError:
+            return OF_VALUES + digest

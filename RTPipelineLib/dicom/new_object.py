@@ -6,7 +6,6 @@ Nothing here looks at a clock or a random number: the same input makes the same 
 from __future__ import annotations
 
 import hashlib
-import os
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +13,8 @@ from typing import NamedTuple
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 
 from .. import __version__
-from ..errors import DataError, OutputError
+from ..errors import DataError
+from ..platform import atomic_path
 from .contour_bytes import ds_text
 from .dataset import Header
 
@@ -59,19 +59,10 @@ def uid_from(*parts: object) -> str:
 
 
 def write_dataset(path: str | Path, dataset: FileDataset) -> FileDataset:
-    """Write any file dataset through a temporary file in the same folder, so that no reader and no
-    crash ever meets half of it. Raises `OutputError` when the folder cannot be written."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    """Write any file dataset so that no reader and no crash ever meets half of it. Raises
+    `OutputError` when its place cannot be written."""
+    with atomic_path(Path(path)) as temporary:
         dataset.save_as(temporary, enforce_file_format=True)
-        temporary.replace(path)
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {path}: {error.strerror}; choose a folder you may write to"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return dataset
 
 

@@ -26,7 +26,7 @@ from ..dose.eqd2 import Delivery, is_biological, sum_converted
 from ..dose.facts import DoseCandidate
 from ..dose.parts import PART_TYPES
 from ..dose.registered import DEFORMED, REGISTERED, into_frame
-from ..errors import DicomError, DoseRefused, GeometryError, OutputError, UsageError
+from ..errors import DicomError, DoseRefused, GeometryError, UsageError
 from ..model import Dose
 
 log = logging.getLogger(__name__)
@@ -332,12 +332,6 @@ def _write(
     sources = tuple(item.facts.sop_uid for item in inputs)
     is_rigid = DEFORMED not in total.flags
     add_derivation(ds, Derivation(sources, bool(quantity), _shares(inputs), used, is_rigid))
-    try:
-        request.output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"cannot make the folder {request.output.parent}: {error.strerror}; choose another"
-        ) from error
     write_dataset(request.output, ds)
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..course import Course, sentence
+from ..course import Course, flag_ids
 from ..errors import DataError
 from ..model import Prescription, PrescriptionLevel
 
@@ -56,7 +56,7 @@ def course_row(course: Course, folder: Path, out: Path) -> dict[str, object]:
         "dose_source": total[0] if total else "",
         "rx_gy": prescription.dose_gy if prescription else None,
         "rx_source": prescription.source if prescription else "none",
-        "flags": sentence(course.flags),
+        "flags": flag_ids(course.flags),
     }
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pydicom
 import pytest
 from dicom_objects import (
@@ -18,11 +19,20 @@ from dicom_objects import (
     RT_PLAN,
     RT_STRUCT,
     STORAGE,
+    dose,
+    item,
     rt_object,
     save,
 )
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+)
 
 from RTPipelineLib.dicom import index_db, index_read, index_rows, index_walk
 from RTPipelineLib.dicom.headers import KIND_OF_SOP_CLASS, kind_of, summarise
@@ -260,6 +270,30 @@ def test_copies_are_one_object_and_conflicts_are_told(tmp_path, index):
     plans = index.objects("rtplan")
     assert [item.path for item in plans] == ["p1", "p2"]
     assert all("duplicate-uid-different-content" in item.flags for item in plans)
+
+
+def test_one_object_in_several_transfer_syntaxes_is_no_conflict(tmp_path, index):
+    root = tmp_path / "d"
+    root.mkdir()
+    stored = np.arange(4 * 6 * 6, dtype="<u2").reshape(4, 6, 6)
+    plan = item(ReferencedSOPClassUID=RT_PLAN, ReferencedSOPInstanceUID="2.2")
+    ds = dose(stored, offsets=[0, 2, 4, 6], ReferencedRTPlanSequence=[plan])
+    for syntax in (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian):
+        save(ds, root / syntax, syntax)
+    compressed = pydicom.dcmread(root / ExplicitVRLittleEndian)
+    compressed.compress(RLELossless, generate_instance_uid=False)
+    compressed.save_as(root / "rle")
+    ds.PixelData = stored.astype(">u2").tobytes()
+    save(ds, root / "big", ExplicitVRBigEndian)
+    index.update(root)
+    ((_, paths, identical),) = index.duplicates()
+    assert (len(paths), identical) == (5, True)
+    assert len(index.objects("rtdose")) == 1
+    stored[2, 1, 3] += 1
+    ds.PixelData = stored.tobytes()
+    save(ds, root / "another", ImplicitVRLittleEndian)
+    index.update(root)
+    assert index.duplicates()[0][2] is False
 
 
 def test_digests_are_kept_until_the_file_changes(tmp_path, index):

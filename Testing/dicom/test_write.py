@@ -327,6 +327,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, study):
     assert [p.name for p in tmp_path.iterdir()] == ["RD.dcm"]
 
 
-def test_a_folder_that_is_not_there_is_said(tmp_path, study):
-    with pytest.raises(OutputError, match=r"cannot write .*missing.*choose a folder"):
-        write_dose(tmp_path / "missing" / "RD.dcm", ramp(), patient_from=study)
+def test_a_place_that_cannot_be_written_is_said(tmp_path, study):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OutputError, match=r"a file is where a folder should be; choose"):
+        write_dose(tmp_path / "file" / "RD.dcm", ramp(), patient_from=study)
