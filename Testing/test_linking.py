@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from RTPipelineLib.course import BY_FRAME, BY_STUDY, BY_USER, REFERENCED, Course
@@ -224,6 +226,26 @@ def test_plans_far_apart_are_split_and_share_their_structure_set():
     assert [d.sop_uid for d in early.of_kind("rtdose")] == ["D1"]
     assert [d.sop_uid for d in late.of_kind("rtdose")] == ["D2"]
     assert early.of_kind("rtstruct") == late.of_kind("rtstruct")
+
+
+def test_a_dose_that_only_its_plan_names_follows_it():
+    early, late = [n for n in two_plans() if getattr(n, "kind", "") == "rtplan"]
+    late = replace(late, summary={**late.summary, "dose_uids": ["D2"]})
+    nameless = rtdose("D2", plans=(), study="S2")
+    others = [n for n in two_plans() if getattr(n, "kind", "") not in ("rtplan", "rtdose")]
+    first, second = courses_of(*others, early, late, rtdose("D1", plans=("P1",)), nameless, days=9)
+    assert [d.sop_uid for d in first.of_kind("rtdose")] == ["D1"]
+    assert [d.sop_uid for d in second.of_kind("rtdose")] == ["D2"]
+
+
+def test_a_plan_without_date_is_split_by_its_study_or_stays_and_says_so():
+    undated = rtplan("P3", date="", structs=())
+    early, late = courses_of(*two_plans(), replace(undated, study_date="20240531"), days=9)
+    assert [p.sop_uid for p in late.of_kind("rtplan")] == ["P2", "P3"]
+    assert "plan-undated" not in flag_ids(early) | flag_ids(late)
+    early, late = courses_of(*two_plans(), replace(undated, study_date=""), days=9)
+    assert [p.sop_uid for p in early.of_kind("rtplan")] == ["P1", "P3"]
+    assert "plan-undated" in flag_ids(early) and "plan-undated" not in flag_ids(late)
 
 
 def test_a_registration_joins_the_courses_of_its_frames_without_merging_them():

@@ -214,12 +214,12 @@ def test_the_whole_of_the_real_data(shared_data, index):
     assert sorted(item.n_files for item in index.series()) == [1, 20, 177]
     assert not [item for item in index.unreadable() if item.damaged]
     assert index.duplicates() == []
-    for item in objects:
-        ds = pydicom.dcmread(shared_data / item.path, force=True)
-        assert item.kind == kind_of(ds.get("SOPClassUID", ""), ds.Modality)
+    for found in objects:
+        ds = pydicom.dcmread(shared_data / found.path, force=True)
+        assert found.kind == kind_of(ds.get("SOPClassUID", ""), ds.Modality)
         expected = summarise(ds)
         expected.pop("flags")
-        assert item.summary == expected, item.path
+        assert found.summary == expected, found.path
 
 
 def test_missing_uids_are_said(tmp_path, index):
