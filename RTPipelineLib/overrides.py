@@ -7,13 +7,18 @@ folder.
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 
 from .course import Course
+from .dose.choices import Choices
 from .errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 OVERRIDES_FILE = "overrides.yaml"
 
@@ -28,7 +33,8 @@ TEMPLATE = """\
 #                                    # 1 the whole plan, 0.4 for 10 of 25 fractions, 0 not at all
 #   doses: {1.2.3.6: 1.0}            # or the exact sum, by SOP Instance UID of the doses
 #   normalisation: {1.2.3.7: 60.0}   # Gy for which the value 1 of a RELATIVE dose stands
-#   registrations: [1.2.3.8]         # where several join two frames differently: the ones to use
+#   registrations: [1.2.3.8]         # of several that join two frames of reference the one to
+#                                    # use, and offered ones that you have looked at and accept
 # prescription:                    # replaces what the plans say
 #   - {name: PTV_High, roi: PTV1, dose_gy: 70, fractions: 35}
 # names:                           # standard name of an ROI
@@ -78,12 +84,20 @@ def outside_decisions(outside: Mapping[str, Overrides], course: Course) -> Overr
     return outside.get(f"{course.patient_id}/{course.course_id}", Overrides())
 
 
-def decisions_for(folder: Path, course: Course, outside: Path | None) -> Overrides:
-    """A person's decisions about a course: its own file, with a file outside the output on top."""
-    decisions = read_course_overrides(folder)
-    if outside is not None:
-        decisions = decisions.merged_with(outside_decisions(read_overrides_file(outside), course))
-    return decisions
+def decisions_for(
+    folder: Path, course: Course, outside: Mapping[str, Overrides]
+) -> Overrides | None:
+    """A person's decisions about a course: its own file, with a file outside the output on top.
+
+    None, with the reason on the log, when the course's own file is wrong: a cohort goes on without
+    that course.
+    """
+    try:
+        decisions = read_course_overrides(folder)
+    except ConfigError as error:
+        log.error("%s", error)
+        return None
+    return decisions.merged_with(outside_decisions(outside, course))
 
 
 def parse_overrides(data: object, where: str) -> Overrides:
@@ -95,13 +109,15 @@ def parse_overrides(data: object, where: str) -> Overrides:
         raise ConfigError(f"{where}: expected keys and values, found {type(data).__name__}")
     _check_keys(data, {item.name for item in fields(Overrides)}, where)
     links = _mapping(data, "links", where)
+    dose = _mapping(data, "dose", where)
+    Choices.from_mapping(dose, where)
     return Overrides(
         planning_image=str(data.get("planning_image") or ""),
         links={
             str(uid): tuple(str(t) for t in (targets if isinstance(targets, list) else [targets]))
             for uid, targets in links.items()
         },
-        dose=_mapping(data, "dose", where),
+        dose=dose,
         prescription=tuple(_levels(data.get("prescription") or [], where)),
         names={str(k): str(v) for k, v in _mapping(data, "names", where).items()},
     )
@@ -114,12 +130,22 @@ def _levels(levels: object, where: str) -> list[Mapping[str, object]]:
         if not isinstance(level, dict):
             raise ConfigError(f"{where}: a prescription level needs keys, found {level!r}")
         _check_keys(level, {"name", "roi", "dose_gy", "fractions"}, f"{where}: prescription")
-        dose = level.get("dose_gy")
-        if isinstance(dose, bool) or not isinstance(dose, int | float) or not dose > 0:
+        dose, fractions = level.get("dose_gy"), level.get("fractions")
+        if not _is_positive(dose, float):
             raise ConfigError(
                 f"{where}: prescription: dose_gy must be a dose in Gy, found {dose!r}"
             )
+        if fractions is not None and not _is_positive(fractions, int):
+            raise ConfigError(
+                f"{where}: prescription: fractions must be a whole number, found {fractions!r}"
+            )
     return levels
+
+
+def _is_positive(value: object, kind: type) -> bool:
+    numbers = int if kind is int else int | float
+    is_number = isinstance(value, numbers) and not isinstance(value, bool)
+    return is_number and 0 < value < math.inf
 
 
 def _mapping(data: Mapping[str, object], key: str, where: str) -> dict:

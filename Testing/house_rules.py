@@ -32,7 +32,7 @@ ROOMS: dict[str, set[str]] = {
     "dicom": _BASE | {"platform"},
     "course": _BASE | {"platform", "dicom"},
     "linking": _BASE | {"dicom", "course"},
-    "overrides": _BASE | {"platform", "course", "linking"},
+    "overrides": _BASE | {"platform", "course", "linking", "dose"},
     "structures": _BASE | {"resample"},
     "dose": _BASE | {"resample"},
     "dvh": _BASE | {"resample", "structures"},

@@ -29,7 +29,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Run the stage; its result is in its record, the exit status says whether it failed."""
     from ..config import load_config
     from ..course import read_course
-    from ..overrides import decisions_for
+    from ..overrides import decisions_for, read_overrides_file
     from ..platform import exit_with_parent
     from ..run.execute import execute
     from ..stages import check_names
@@ -41,7 +41,8 @@ def main(arguments: argparse.Namespace) -> int:
     course = read_course(folder)
     used = folder.parent.parent / "config.yaml"
     config = load_config(arguments.config or (used if used.exists() else None))
-    overrides = decisions_for(folder, course, arguments.overrides)
+    outside = read_overrides_file(arguments.overrides) if arguments.overrides else {}
+    overrides = decisions_for(folder, course, outside)
     record = execute(
         arguments.name,
         folder,

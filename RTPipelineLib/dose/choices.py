@@ -33,21 +33,26 @@ class Choices:
     registrations: tuple[str, ...] = ()
 
     @classmethod
-    def from_mapping(cls, values: Mapping[str, object] | None) -> Choices:
-        """Checked choices; `ConfigError` for an unknown key or a weight that is no number >= 0."""
+    def from_mapping(
+        cls, values: Mapping[str, object] | None, where: str = "overrides"
+    ) -> Choices:
+        """Checked choices; `ConfigError`, beginning with `where`, for an unknown key, a weight that
+        is no number >= 0 or a normalisation that is no number > 0."""
         tables: dict[str, dict[str, float]] = {}
         registrations: tuple[str, ...] = ()
         for key, table in (values or {}).items():
             if key not in KEYS:
                 near = difflib.get_close_matches(str(key), KEYS, n=1)
                 hint = f"; did you mean '{near[0]}'?" if near else f"; known are {', '.join(KEYS)}"
-                raise ConfigError(f"overrides, dose: '{key}' is not a known key{hint}")
+                raise ConfigError(f"{where}: dose: '{key}' is not a known key{hint}")
+            what = f"{where}: dose, {key}"
             if key == "registrations":
-                registrations = _uids(key, table)
+                registrations = _uids(what, table)
                 continue
             if table is not None and not isinstance(table, Mapping):
-                raise ConfigError(f"overrides, dose, {key}: expected a table of UID: number")
-            tables[key] = {str(k): _weight(key, k, v) for k, v in (table or {}).items()}
+                raise ConfigError(f"{what}: expected a table of UID: number, found {table!r}")
+            check = _positive if key == "normalisation" else _weight
+            tables[key] = {str(k): check(what, k, v) for k, v in (table or {}).items()}
         return cls(**tables, registrations=registrations)
 
     def check(self, plans: Sequence[PlanFacts], doses: Sequence[DoseCandidate]) -> None:
@@ -74,16 +79,23 @@ class Choices:
         return plan.uid in self.plans or (bool(plan.label) and plan.label in self.plans)
 
 
-def _uids(table: str, value: object) -> tuple[str, ...]:
+def _uids(what: str, value: object) -> tuple[str, ...]:
     uids = [value] if isinstance(value, str) else value or []
     if not isinstance(uids, Sequence) or not all(isinstance(uid, str) for uid in uids):
-        raise ConfigError(f"overrides, dose, {table}: expected a list of UIDs, found {value!r}")
+        raise ConfigError(f"{what}: expected a list of UIDs, found {value!r}")
     return tuple(uids)
 
 
-def _weight(table: str, key: object, value: object) -> float:
+def _weight(what: str, key: object, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ConfigError(f"overrides, dose, {table}: {key} needs a number, found {value!r}")
+        raise ConfigError(f"{what}: {key} needs a number, found {value!r}")
     if value < 0:
-        raise ConfigError(f"overrides, dose, {table}: {key} needs a number >= 0, found {value!r}")
+        raise ConfigError(f"{what}: {key} needs a number >= 0, found {value!r}")
     return float(value)
+
+
+def _positive(what: str, key: object, value: object) -> float:
+    number = _weight(what, key, value)
+    if number == 0:
+        raise ConfigError(f"{what}: {key} needs a number of Gy above 0, found {value!r}")
+    return number

@@ -154,6 +154,14 @@ def _approval(s: Situation) -> Verdict | None:
     return Verdict(s.shares([approved[0].uid]), why, ("unapproved-plan-left-out",))
 
 
+def _alternatives(s: Situation) -> Verdict | None:
+    """ALTERNATIVE plans are never summed; which one was given only a record or a person tells."""
+    for pair in _pairs(s, "ALTERNATIVE"):
+        why = f"{s.names(pair)} are alternatives of each other, and no record tells which was given"
+        return Verdict(None, why, ("alternative-plans",))
+    return None
+
+
 TABLE: tuple[Callable[[Situation], Verdict | None], ...] = (
     _users_table,
     _single_plan,
@@ -162,6 +170,7 @@ TABLE: tuple[Callable[[Situation], Verdict | None], ...] = (
     _relationships,
     _prescription_sum,
     _approval,
+    _alternatives,
 )
 
 

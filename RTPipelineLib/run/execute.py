@@ -18,8 +18,8 @@ from pathlib import Path
 
 from ..config import Config
 from ..course import Course, read_course
-from ..errors import RTPipelineError
-from ..overrides import Overrides
+from ..errors import ConfigError, RTPipelineError
+from ..overrides import OVERRIDES_FILE, Overrides, read_course_overrides
 from ..platform import (
     clean_leftovers,
     output_error,
@@ -53,12 +53,12 @@ def execute(
     name: str,
     folder: Path,
     config: Config,
-    overrides: Overrides,
+    overrides: Overrides | None,
     progress: Progress = lambda done, total, message: None,
 ) -> Record:
     """Run one stage and leave its output and record in the course folder.
 
-    Returns the record, whatever became of the stage. Raises `DataError` when the folder is no
+    Without `overrides` (the course's file is wrong) a stage that heeds decisions fails. Returns the record, whatever became of the stage. Raises `DataError` when the folder is no
     course and `OutputError` when it cannot be written.
     """
     stage = get_stage(name)
@@ -69,7 +69,7 @@ def execute(
     )
     before = valid_record(folder, name)
     inputs = file_states(stage.inputs(course), before.inputs if before else ())
-    mark = fingerprint(stage, course, folder, config, overrides, inputs)
+    mark = fingerprint(stage, course, folder, config, overrides or Overrides(), inputs)
     for place in (folder, record_path(folder, name).parent):
         clean_leftovers(place)
     output = temporary_path(folder / stage.folder)
@@ -119,7 +119,7 @@ def _run(
     folder: Path,
     output: Path,
     config: Config,
-    overrides: Overrides,
+    overrides: Overrides | None,
     progress: Progress,
 ) -> Outcome:
     """The stage's outcome; this is the boundary where an unexpected error costs one stage only."""
@@ -128,8 +128,11 @@ def _run(
         if record is None or record.status == FAILED:
             why = record.reason if record else "it has not run"
             return Outcome(SKIPPED, f"stage {needed} gave no result: {why}")
+    if overrides is None and stage.decisions:
+        return _undecidable(stage, folder)
+    decisions = overrides or Overrides()
     try:
-        return stage.run(Task(course, folder, output, config, overrides, progress))
+        return stage.run(Task(course, folder, output, config, decisions, progress))
     except RTPipelineError as error:
         log.error("%s", error)
         path = getattr(error, "path", None) or ""
@@ -148,6 +151,17 @@ def _run(
             f"logs/{stage.name}.log"
         )
         return Outcome(FAILED, message, (Problem(stage.name, "error", message),))
+
+
+def _undecidable(stage: Stage, folder: Path) -> Outcome:
+    """The outcome of a stage whose course has decisions that cannot be read."""
+    try:
+        read_course_overrides(folder)
+        reason = f"{folder / OVERRIDES_FILE} was corrected while the run went on; run again"
+    except ConfigError as error:
+        reason = str(error)
+    problem = Problem(stage.name, "error", reason, str(folder / OVERRIDES_FILE))
+    return Outcome(FAILED, reason, (problem,))
 
 
 def _sizes(folder: Path, name: str) -> dict[str, int]:

@@ -29,10 +29,11 @@ Report = Callable[[str, str, int, int, str], None]  # course, stage, done, total
 
 @dataclass(frozen=True)
 class Job:
-    """One course and what to do with it."""
+    """One course and what to do with it; `overrides` is None where they cannot be read (its stages
+    then say so)."""
 
     folder: Path
-    overrides: Overrides
+    overrides: Overrides | None
     stages: tuple[str, ...]
 
 
@@ -92,7 +93,7 @@ class LocalEngine:
         return records
 
     def _stage(self, job: Job, name: str) -> Record:
-        if not self.force:
+        if not self.force and job.overrides is not None:
             try:
                 known = valid_record(job.folder, name)
                 course = read_course(job.folder)

@@ -16,11 +16,11 @@ from .. import __version__
 from ..config import Config, load_config
 from ..course import course_folders
 from ..dicom.index import Index
-from ..errors import OutputError, UsageError
+from ..errors import ConfigError, OutputError, UsageError
 from ..linking import Corrections, Inputs, link_courses
 from ..overrides import (
     Overrides,
-    outside_decisions,
+    decisions_for,
     read_course_overrides,
     read_overrides_file,
 )
@@ -111,7 +111,7 @@ def run_pipeline(request: RunRequest, reporter: Reporter) -> int:
             for folder in placement.superseded:
                 retire(folder, placement)
         work = [
-            Job(placement.folder, _decisions(placement, outside), stages)
+            Job(placement.folder, decisions_for(placement.folder, placement.course, outside), stages)
             for placement in _chosen(placements, request.patients)
         ]
         reporter.begin("courses", len(work))
@@ -268,7 +268,12 @@ def _inputs(index: Index) -> Inputs:
 
 def _corrections(out: Path, outside: dict[str, Overrides]) -> Corrections:
     """All link decisions of all courses; UIDs are unique, so they need no course."""
-    decisions = [read_course_overrides(folder) for folder in course_folders(out)]
+    decisions = []
+    for folder in course_folders(out):
+        try:
+            decisions.append(read_course_overrides(folder))
+        except ConfigError as error:
+            log.error("%s; its links are not heeded and the course fails", error)
     links: dict[str, tuple[str, ...]] = {}
     planning: set[str] = set()
     for item in [*decisions, *outside.values()]:
@@ -294,13 +299,6 @@ def _some(names: Sequence[str] | dict, limit: int = 10) -> str:
     )
 
 
-def _decisions(placement: Placement, outside: dict[str, Overrides]) -> Overrides:
-    """What a person decided about a course, in its folder and in the file outside the output."""
-    return read_course_overrides(placement.folder).merged_with(
-        outside_decisions(outside, placement.course)
-    )
-
-
 def _dry_run(
     request: RunRequest, config: Config, outside: dict[str, Overrides], stages: tuple[str, ...]
 ) -> int:
@@ -313,10 +311,10 @@ def _dry_run(
         )
     for placement in _chosen(placements, request.patients):
         course, folder = placement.course, placement.folder
-        decisions = _decisions(placement, outside)
+        decisions = decisions_for(folder, course, outside)
         due = []
         for name in stages:
-            known = folder.is_dir() and not request.force and not due
+            known = folder.is_dir() and not request.force and not due and decisions is not None
             if not known or not current_record(get_stage(name), course, folder, config, decisions):
                 due.append(name)
         print(f"{course.patient_id}\t{course.course_id}\t{', '.join(due) or 'nothing to do'}")
