@@ -33,9 +33,7 @@ class Choices:
     registrations: tuple[str, ...] = ()
 
     @classmethod
-    def from_mapping(
-        cls, values: Mapping[str, object] | None, where: str = "overrides"
-    ) -> Choices:
+    def from_mapping(cls, values: Mapping[str, object] | None, where: str = "overrides") -> Choices:
         """Checked choices; `ConfigError`, beginning with `where`, for an unknown key, a weight that
         is no number >= 0 or a normalisation that is no number > 0."""
         tables: dict[str, dict[str, float]] = {}

@@ -58,8 +58,9 @@ def execute(
 ) -> Record:
     """Run one stage and leave its output and record in the course folder.
 
-    Without `overrides` (the course's file is wrong) a stage that heeds decisions fails. Returns the record, whatever became of the stage. Raises `DataError` when the folder is no
-    course and `OutputError` when it cannot be written.
+    Without `overrides` (the course's file is wrong) a stage that heeds decisions fails. Returns the
+    record, whatever became of the stage. Raises `DataError` when the folder is no course and
+    `OutputError` when it cannot be written.
     """
     stage = get_stage(name)
     course = read_course(folder)

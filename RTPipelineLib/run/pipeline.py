@@ -111,7 +111,9 @@ def run_pipeline(request: RunRequest, reporter: Reporter) -> int:
             for folder in placement.superseded:
                 retire(folder, placement)
         work = [
-            Job(placement.folder, decisions_for(placement.folder, placement.course, outside), stages)
+            Job(
+                placement.folder, decisions_for(placement.folder, placement.course, outside), stages
+            )
             for placement in _chosen(placements, request.patients)
         ]
         reporter.begin("courses", len(work))

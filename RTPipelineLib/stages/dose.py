@@ -8,7 +8,7 @@ each plan's own.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -26,14 +26,14 @@ from ..dose.prescription import dose_scale_flag, prescription_of, stated_totals_
 from ..dose.registered import DEFORMED
 from ..dose.select import DECIDED, NONE, REFUSED, DoseDecision, decide
 from ..errors import DataError, DoseRefused
-from ..model import Dose, is_target
+from ..model import Dose
 from ..platform import folder_name, write_json
 from ..resample import resample_onto
 from . import DONE, FAILED, PARTIAL, SKIPPED, Outcome, Problem, Stage, Task
 from .course_doses import CourseDoses
+from .course_rx import roi_headers, total_prescription, user_table
 from .eqd2 import eqd2_facts
 from .nrrd import write_nrrd
-from .rx_file import read_prescriptions
 
 DOSE_FILE = "dose/dose.json"
 TOTAL, PLAN = "total", "plan"
@@ -55,15 +55,16 @@ class Source:
 
 
 def _inputs(course: Course) -> Sequence[Path]:
-    entries = [*course.of_kind("rtdose"), *course.of_kind("reg")]
+    # The contours of targets tell which contain which.
+    entries = [e for kind in ("rtdose", "reg", "rtstruct") for e in course.of_kind(kind)]
     return [course.path_of(entry) for entry in entries]
 
 
 def _run(task: Task) -> Outcome:
     course = task.course
     plans = plan_facts(course)
-    rois = _rois(course)
-    table = _user_table(task)
+    rois = roi_headers(course)
+    table = user_table(task)
     doses = CourseDoses.of(task)
     candidates = _candidates(course, doses)
     decision = decide(
@@ -78,9 +79,9 @@ def _run(task: Task) -> Outcome:
         decision = replace(decision, total=None) if len(decision.parts) > 1 else decision
     if decision.status == NONE:
         return Outcome(SKIPPED, "the course has no dose")
-    names = task.config.prescription.from_name
-    prescription = prescription_of(plans, rois, decision, table, from_name=names)
     problems: list[Problem] = list(doses.registrations.problems)
+    prescription = total_prescription(task, plans, rois, decision, table, problems)
+    names = task.config.prescription.from_name
     entries = []
     sources = _sources(course, decision)
     for number, source in enumerate(sources):
@@ -315,37 +316,6 @@ def _share(course: Course, uid: str, decision: DoseDecision) -> PlanShare:
     return PlanShare(uid, whole, plan.label)
 
 
-@dataclass(frozen=True)
-class _Roi:
-    """A structure as the prescription sees it, from the header alone."""
-
-    name: str
-    number: int
-    is_target: bool
-
-
-def _rois(course: Course) -> list[_Roi]:
-    rois = [roi for s in course.of_kind("rtstruct") for roi in s.summary.get("rois") or ()]
-    return [
-        _Roi(
-            str(roi["name"]),
-            int(roi["number"] or 0),
-            is_target(str(roi["name"]), str(roi.get("interpreted_type") or "")),
-        )
-        for roi in rois
-    ]
-
-
-def _user_table(task: Task) -> Sequence[Mapping[str, object]]:
-    """The user's prescription: what was decided for this course, else the rows of the file."""
-    if task.overrides.prescription:
-        return task.overrides.prescription
-    path = task.config.prescription.file
-    if path is None:
-        return ()
-    return read_prescriptions(path, task.course.patient_id, task.course.course_id)
-
-
 STAGE = Stage(
     name="dose",
     folder="dose",
@@ -354,5 +324,5 @@ STAGE = Stage(
     parts=("objects", "links"),
     sections=("dose", "prescription"),
     decisions=("dose", "prescription"),
-    version=2,
+    version=3,
 )

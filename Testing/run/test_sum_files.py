@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,50 +9,15 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.uid import (
-    ExplicitVRLittleEndian,
-    RTDoseStorage,
     RTIonPlanStorage,
-    RTPlanStorage,
-    SpatialRegistrationStorage,
-    generate_uid,
 )
 from scipy.spatial.transform import Rotation
 
 from RTPipelineLib.cli import main
 from RTPipelineLib.dicom.dose import read_dose
-
-FRAME, OTHER_FRAME = "1.2.3.5", "1.2.3.6"
-# Image Orientation (Patient) of transverse rows in each patient position (PS3.3 C.7.3.1.1.2).
-POSITIONS = {
-    "HFS": (1, 0, 0, 0, 1, 0),
-    "HFP": (-1, 0, 0, 0, -1, 0),
-    "FFS": (-1, 0, 0, 0, 1, 0),
-    "FFP": (1, 0, 0, 0, -1, 0),
-    "HFDR": (0, 1, 0, -1, 0, 0),
-    "HFDL": (0, -1, 0, 1, 0, 0),
-    "FFDR": (0, 1, 0, 1, 0, 0),
-    "FFDL": (0, -1, 0, -1, 0, 0),
-}
-
-
-def save(ds: Dataset, path: Path) -> Path:
-    ds.file_meta = FileMetaDataset()
-    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
-    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
-    ds.save_as(path, enforce_file_format=True)
-    return path
-
-
-def common(sop_class: str, modality: str) -> Dataset:
-    ds = Dataset()
-    ds.SOPClassUID, ds.SOPInstanceUID = sop_class, generate_uid()
-    ds.Modality, ds.PatientID, ds.PatientName = modality, "P1", "Doe^Jane"
-    ds.StudyInstanceUID, ds.SeriesInstanceUID = "1.2.3", generate_uid()
-    ds.FrameOfReferenceUID = FRAME
-    return ds
+from Testing.rt_export import FRAME, OTHER_FRAME, POSITIONS, rt_dose, rt_registration, save
 
 
 @dataclass(frozen=True)
@@ -62,56 +26,11 @@ class Files:
 
     folder: Path
 
-    def dose(
-        self,
-        name: str,
-        gy: float | np.ndarray,
-        *,
-        plan: str = "",
-        plan_class: str = RTPlanStorage,
-        position: Sequence[float] = (-10.0, -20.0, 30.0),
-        orientation: Sequence[float] = (1, 0, 0, 0, 1, 0),
-        offsets: Sequence[float] = (0.0, 3.0, 6.0, 9.0),
-        beams: tuple[int, ...] = (),
-        **values: object,
-    ) -> Path:
-        ds = common(RTDoseStorage, "RTDOSE")
-        stored = np.broadcast_to(np.asarray(gy) * 1000, (len(offsets), 5, 6)).astype("<u4")
-        ds.DoseUnits, ds.DoseType, ds.DoseSummationType = "GY", "PHYSICAL", "PLAN"
-        ds.ImagePositionPatient = [str(v) for v in position]
-        ds.ImageOrientationPatient = [str(v) for v in orientation]
-        ds.PixelSpacing, ds.GridFrameOffsetVector = [2.5, 2.0], list(offsets)
-        ds.DoseGridScaling = "0.001"
-        ds.NumberOfFrames, ds.Rows, ds.Columns = stored.shape
-        ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
-        ds.BitsAllocated = ds.BitsStored = 32
-        ds.HighBit, ds.PixelRepresentation = 31, 0
-        ds.FrameIncrementPointer = 0x3004000C
-        ds.add_new("PixelData", "OW", stored.tobytes())
-        if plan:
-            item = Dataset()
-            item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = plan_class, plan
-            if beams:
-                group, beam = Dataset(), Dataset()
-                group.ReferencedFractionGroupNumber = 1
-                beam.ReferencedBeamNumber = beams[0]
-                group.ReferencedBeamSequence = [beam]
-                item.ReferencedFractionGroupSequence = [group]
-            ds.ReferencedRTPlanSequence = [item]
-        for keyword, value in values.items():
-            setattr(ds, keyword, value)
-        return save(ds, self.folder / f"{name}.dcm")
+    def dose(self, name: str, gy: float | np.ndarray, **values: object) -> Path:
+        return save(rt_dose(gy, **values), self.folder / f"{name}.dcm")
 
     def registration(self, matrix: np.ndarray) -> Path:
-        """Spatial registration of the other frame (source) to the first (registered)."""
-        ds = common(SpatialRegistrationStorage, "REG")
-        step, chain, item = Dataset(), Dataset(), Dataset()
-        step.FrameOfReferenceTransformationMatrix = [f"{v:.12f}"[:16] for v in matrix.ravel()]
-        step.FrameOfReferenceTransformationMatrixType = "RIGID"
-        chain.MatrixSequence = [step]
-        item.FrameOfReferenceUID, item.MatrixRegistrationSequence = OTHER_FRAME, [chain]
-        ds.RegistrationSequence = [item]
-        return save(ds, self.folder / "reg.dcm")
+        return save(rt_registration(matrix), self.folder / "reg.dcm")
 
     def sum(self, *arguments: object, status: int = 0) -> pydicom.Dataset:
         out = self.folder / "sum.dcm"
@@ -202,7 +121,7 @@ def test_several_whole_plans(files) -> None:
     assert "PlanOverviewSequence" not in found
     assert (found.PatientID, found.StudyInstanceUID, found.FrameOfReferenceUID) == (
         "P1",
-        "1.2.3",
+        "1.2.3.1",
         FRAME,
     )
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,198 +12,12 @@ import pandas as pd
 import pydicom
 import pytest
 import SimpleITK
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import (
-    ExplicitVRLittleEndian,
-    RTDoseStorage,
-    RTPlanStorage,
-    RTStructureSetStorage,
-    SpatialRegistrationStorage,
-    generate_uid,
-)
 from scipy.spatial.transform import Rotation
 
 from RTPipelineLib.cli import main
-from RTPipelineLib.config import Config
 from RTPipelineLib.course import course_folders
 from RTPipelineLib.dicom.dose import read_dose
-from RTPipelineLib.dicom.index import Index
-from RTPipelineLib.linking import Inputs, link_courses
-from RTPipelineLib.overrides import Overrides
-from RTPipelineLib.stages import Task
-from RTPipelineLib.stages.dose import STAGE
-
-FRAME, OTHER_FRAME = "1.2.3.5", "1.2.3.6"
-POSITIONS = {  # Image Orientation (Patient) of transverse rows (PS3.3 C.7.3.1.1.2)
-    "HFS": (1, 0, 0, 0, 1, 0),
-    "HFP": (-1, 0, 0, 0, -1, 0),
-    "FFS": (-1, 0, 0, 0, 1, 0),
-    "FFP": (1, 0, 0, 0, -1, 0),
-    "HFDR": (0, 1, 0, -1, 0, 0),
-    "HFDL": (0, -1, 0, 1, 0, 0),
-    "FFDR": (0, 1, 0, 1, 0, 0),
-    "FFDL": (0, -1, 0, -1, 0, 0),
-}
-
-
-def make(**values: object) -> Dataset:
-    ds = Dataset()
-    for keyword, value in values.items():
-        setattr(ds, keyword, value)
-    return ds
-
-
-@dataclass(frozen=True)
-class Export:
-    """A DICOM folder that grows, and the run of it."""
-
-    root: Path
-
-    def save(self, ds: Dataset) -> Dataset:
-        folder = self.root / "dicom"
-        folder.mkdir(exist_ok=True)
-        ds.file_meta = FileMetaDataset()
-        ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
-        ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
-        ds.save_as(folder / f"{ds.SOPInstanceUID}.dcm", enforce_file_format=True)
-        return ds
-
-    def common(self, sop_class: str, modality: str, frame: str = FRAME) -> Dataset:
-        return make(
-            SOPClassUID=sop_class,
-            SOPInstanceUID=generate_uid(),
-            Modality=modality,
-            PatientID="P1",
-            PatientName="Doe^Jane",
-            StudyInstanceUID="1.2.3",
-            SeriesInstanceUID=generate_uid(),
-            FrameOfReferenceUID=frame,
-        )
-
-    def plan(
-        self, label: str, fractions: int | None, *, concurrent: str = "", frame: str = FRAME
-    ) -> str:
-        ds = self.common(RTPlanStorage, "RTPLAN", frame)
-        ds.RTPlanLabel, ds.RTPlanDate, ds.ApprovalStatus = label, "20240105", "APPROVED"
-        beam = make(BeamNumber=1, BeamName="1", TreatmentDeliveryType="TREATMENT")
-        ds.BeamSequence = [beam]
-        used = make(ReferencedBeamNumber=1, BeamMeterset="100")
-        group = make(FractionGroupNumber=1, ReferencedBeamSequence=[used])
-        if fractions:
-            group.NumberOfFractionsPlanned = fractions
-        ds.FractionGroupSequence = [group]
-        if concurrent:
-            ds.ReferencedRTPlanSequence = [
-                make(
-                    ReferencedSOPClassUID=RTPlanStorage,
-                    ReferencedSOPInstanceUID=concurrent,
-                    RTPlanRelationship="CONCURRENT",
-                )
-            ]
-        return str(self.save(ds).SOPInstanceUID)
-
-    def dose(
-        self,
-        plan: str,
-        gy: float | np.ndarray,
-        *,
-        frame: str = FRAME,
-        position: Sequence[float] = (-10.0, -20.0, 30.0),
-        orientation: Sequence[float] = POSITIONS["HFS"],
-        offsets: Sequence[float] = (0.0, 3.0, 6.0, 9.0),
-    ) -> str:
-        ds = self.common(RTDoseStorage, "RTDOSE", frame)
-        stored = np.broadcast_to(np.asarray(gy) * 1000, (len(offsets), 5, 6)).astype("<u4")
-        ds.DoseUnits, ds.DoseType, ds.DoseSummationType = "GY", "PHYSICAL", "PLAN"
-        ds.ImagePositionPatient = [str(v) for v in position]
-        ds.ImageOrientationPatient = [str(v) for v in orientation]
-        ds.PixelSpacing, ds.GridFrameOffsetVector = [2.5, 2.0], list(offsets)
-        ds.DoseGridScaling = "0.001"
-        ds.NumberOfFrames, ds.Rows, ds.Columns = stored.shape
-        ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
-        ds.BitsAllocated = ds.BitsStored = 32
-        ds.HighBit, ds.PixelRepresentation = 31, 0
-        ds.FrameIncrementPointer = 0x3004000C
-        ds.add_new("PixelData", "OW", stored.tobytes())
-        ds.ReferencedRTPlanSequence = [
-            make(ReferencedSOPClassUID=RTPlanStorage, ReferencedSOPInstanceUID=plan)
-        ]
-        return str(self.save(ds).SOPInstanceUID)
-
-    def structures(self, frame: str = FRAME) -> None:
-        """An organ `Cord` and a target `PTV` inside the dose grid."""
-        ds = self.common(RTStructureSetStorage, "RTSTRUCT", frame)
-        ds.StructureSetLabel = "S"
-        names = {1: "Cord", 2: "PTV"}
-        ds.StructureSetROISequence = [
-            make(ROINumber=n, ROIName=name, ReferencedFrameOfReferenceUID=frame)
-            for n, name in names.items()
-        ]
-        square = [(-8.0, -18.0), (-3.0, -18.0), (-3.0, -12.0), (-8.0, -12.0)]
-        ds.ROIContourSequence = [
-            make(
-                ReferencedROINumber=n,
-                ContourSequence=[
-                    make(
-                        ContourGeometricType="CLOSED_PLANAR",
-                        NumberOfContourPoints=4,
-                        ContourData=[v for x, y in square for v in (x, y, z)],
-                    )
-                    for z in (33.0, 36.0)
-                ],
-            )
-            for n in names
-        ]
-        self.save(ds)
-
-    def registration(self, matrix: np.ndarray) -> str:
-        """Maps points of the other frame (source) to the first (registered)."""
-        ds = self.common(SpatialRegistrationStorage, "REG")
-        step = make(
-            FrameOfReferenceTransformationMatrix=[f"{v:.12f}"[:16] for v in matrix.ravel()],
-            FrameOfReferenceTransformationMatrixType="RIGID",
-        )
-        chain = make(MatrixSequence=[step])
-        ds.RegistrationSequence = [
-            make(FrameOfReferenceUID=OTHER_FRAME, MatrixRegistrationSequence=[chain])
-        ]
-        return str(self.save(ds).SOPInstanceUID)
-
-    def run(self, config: str = "{}", overrides: str = "", status: int = 0) -> dict:
-        """Facts of the stage `dose`, after a run of all that DVHs need."""
-        (self.root / "c.yaml").write_text(config)
-        options = ["--config", str(self.root / "c.yaml"), "--stages", "dose,dvh", "--quiet"]
-        if overrides:
-            (self.root / "o.yaml").write_text(overrides)
-            options += ["--overrides", str(self.root / "o.yaml")]
-        assert main(["run", str(self.root / "dicom"), str(self.out), *options]) == status
-        facts = self.folder / "dose" / "dose.json"
-        return json.loads(facts.read_text()) if facts.exists() else {}
-
-    def stage(self) -> Path:
-        """The stage `dose` alone, in this process; the folder that it filled."""
-        with Index(self.root / "index.sqlite") as index:
-            index.update(self.root / "dicom", jobs=1)
-            found = Inputs(index.objects(), index.series(), index.series_files)
-            (course,) = link_courses(found, dicom_root=str(self.root / "dicom"))
-        self.out.mkdir()
-        outcome = STAGE.run(Task(course, self.root, self.out, Config(), Overrides()))
-        assert outcome.status == "done", outcome
-        return self.out
-
-    @property
-    def out(self) -> Path:
-        return self.root / "out"
-
-    @property
-    def folder(self) -> Path:
-        (folder,) = course_folders(self.out)
-        return folder
-
-    def metrics(self) -> pd.DataFrame:
-        frame = pd.read_parquet(self.folder / "dvh" / "metrics.parquet")
-        return frame.set_index(["dose_source", "roi_name"])
+from Testing.rt_export import FRAME, OTHER_FRAME, POSITIONS, Export
 
 
 @pytest.fixture
@@ -393,6 +206,33 @@ def test_contradicting_registrations_wait_for_a_person(export) -> None:
     decided = f"courses: {{'{key}': {{dose: {{registrations: [{other}]}}}}}}"
     facts = export.run(overrides=decided)
     assert facts["sources"][0]["registrations"] == [other]
+
+
+# -- decisions that cannot be read -----------------------------------------------------------------
+
+
+def test_a_wrong_decision_of_one_course_costs_that_course_only(export, capsys) -> None:
+    for other in (export, replace(export, patient="P2")):
+        other.dose(other.plan("A", 25), 10.0)
+    assert main(["run", str(export.root / "dicom"), str(export.out), "--quiet"]) == 0
+    broken, whole = course_folders(export.out)
+    (broken / "overrides.yaml").write_text("dose: {plan: {A: 1}}")
+    assert main(["run", str(export.root / "dicom"), str(export.out), "--quiet"]) == 3
+    failures = pd.read_csv(export.out / "results" / "failures.csv")
+    assert failures.stage.tolist() == ["dose"]
+    assert failures.file.tolist() == [str(broken / "overrides.yaml")]
+    assert "did you mean 'plans'?" in failures.error[0]
+    assert (whole / "dose" / "dose.json").exists() and not (broken / "dose").exists()
+    (broken / "overrides.yaml").write_text("{}")
+    assert main(["run", str(export.root / "dicom"), str(export.out), "--quiet"]) == 0
+
+
+def test_a_wrong_decision_outside_ends_everything_before_any_work(export, capsys) -> None:
+    export.dose(export.plan("A", 25), 10.0)
+    export.run(overrides="courses: {P1/x: {dose: {normalisation: {1.2: 0}}}}", status=2)
+    said = capsys.readouterr().err
+    assert "o.yaml: P1/x: dose, normalisation: 1.2 needs a number of Gy above 0" in said
+    assert not export.out.exists()
 
 
 # -- EQD2 ------------------------------------------------------------------------------------------
