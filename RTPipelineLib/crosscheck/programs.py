@@ -66,10 +66,13 @@ def is_installed(program: str) -> bool:
 
 
 def _missing(program: str) -> StageError:
+    elsewhere = ""
+    if program == PLASTIMATCH:
+        elsewhere = " (on machines other than x86-64 Linux and Windows: a plastimatch on the PATH)"
     return StageError(
         f"dvh.crosscheck asks for {program}, which is not installed: install the extra crosscheck "
         "(pip install 'slicer-rtpipeline[crosscheck]') and run the stage dvh again with --force, "
-        f"or take {program} out of dvh.crosscheck"
+        f"or take {program} out of dvh.crosscheck{elsewhere}"
     )
 
 

@@ -81,6 +81,19 @@ def test_they_agree_on_every_structure(case, theirs) -> None:
     assert disagreements(case, theirs, case.ours) == set()
 
 
+def test_large_structures_agree_as_closely_as_pixels_allow(case, theirs) -> None:
+    """Both count the pixels whose centre a contour encloses (dicompyler those of the dose grid,
+    plastimatch 1 mm) as slabs. The error of an outline shrinks with the number of its pixels: on
+    closed forms of 4 to 11 cc it reaches 19 and 5 % of the volume (docs/accuracy.md), from 5 cc on
+    these courses 1.5 % of the volume and 0.5 % of the maximum in the mean dose hold."""
+    large = [roi for roi in case.rois if case.ours[roi.number].volume_cc > 5]
+    assert len(large) >= 6
+    for roi in large:
+        ours, other = case.ours[roi.number], theirs.curves[roi.number]
+        assert other.volume_cc == pytest.approx(ours.volume_cc, rel=0.015), roi.name
+        assert other.mean_gy == pytest.approx(ours.mean_gy, abs=0.005 * ours.max_gy), roi.name
+
+
 def test_our_own_process_is_never_patched(theirs) -> None:
     """By the time that `theirs` is there, the other program has run."""
     import pydicom.dicomio
