@@ -1,10 +1,10 @@
 """The surface of a label as small elements with an area, and distances between two surfaces.
 
 An element lies where eight neighbouring voxel centres (the corners of a cell) are not all inside or
-all outside. Its place is the middle of the cell, its area that of the marching-cubes surface through
-the cell with the edges cut in the middle (Lorensen and Cline, Comput Graph 21 (1987) 163), on the
-physical spacing. That is the definition by which surface Dice and its relatives were published
-(Nikolov et al., J Med Internet Res 23 (2021) e26151), so that values compare with theirs.
+all outside. Its place is the middle of the cell, its area that of the marching-cubes surface
+through the cell with the edges cut in the middle (Lorensen and Cline, Comput Graph 21 (1987) 163),
+on the physical spacing. That is the definition by which surface Dice and its relatives were
+published (Nikolov et al., J Med Internet Res 23 (2021) e26151), so that values compare with theirs.
 """
 
 from __future__ import annotations
