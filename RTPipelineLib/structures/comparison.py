@@ -14,7 +14,7 @@ mean_surface_distance_mm
     Mean over the area of one surface of the distance to the other, averaged over both directions.
 surface_dice
     Share of both surfaces that lies within a tolerance of the other (Nikolov et al., J Med Internet
-    Res 23 (2021) e26151). Surface elements and their areas as there: see `surface.py`.
+    Res 23 (2021) e26151). Surface elements and their areas as there: see `surfels.py`.
 added_path_length_mm
     Length of A's outline, slice by slice, that is not part of B's and would have to be drawn anew
     (Vaassen et al., Phys Imaging Radiat Oncol 13 (2020) 1): pixels of A's outline that are none of
@@ -35,7 +35,7 @@ from ..model import Contours, Mask
 from .interpolation import BetweenPlanes, EndCaps
 from .mask_resampling import resample_mask, slice_borders
 from .planes import closed_loops
-from .surface import distances, surface_of
+from .surfels import distances, surface_of
 from .voxelise import HALF, Rule, voxelise
 
 TOLERANCE_MM = 3.0

@@ -15,7 +15,7 @@ from RTPipelineLib.errors import GeometryError
 from RTPipelineLib.geometry import Grid
 from RTPipelineLib.model import Contours, Mask
 from RTPipelineLib.structures.comparison import added_path_length, compare, comparison_grid
-from RTPipelineLib.structures.surface import distances, surface_of
+from RTPipelineLib.structures.surfels import distances, surface_of
 
 
 def grid(spacing=(1.0, 1.0, 1.0), shape=(40, 50, 60), direction=None, origin=(-10.0, 5.0, 30.0)):
