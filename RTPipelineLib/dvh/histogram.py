@@ -9,6 +9,7 @@ from the boxes themselves.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -51,8 +52,7 @@ class DoseHistogram:
         room = 2 * np.minimum(mean_gy - np.float32(self.low_gy), np.float32(self.high_gy) - mean_gy)
         width_gy = np.clip(width_gy, 0, np.maximum(room, 0))
         low = mean_gy - width_gy / 2
-        self.min_gy = min(self.min_gy, float(low.min()))
-        self.max_gy = max(self.max_gy, float((low + width_gy).max()))
+        self._extend(float(low.min()), float((low + width_gy).max()))
         self.cc += float(cc.sum(dtype=np.float64))
         weighted = cc * mean_gy
         self.dose_cc += float(weighted.sum(dtype=np.float64))
@@ -66,12 +66,32 @@ class DoseHistogram:
         if low.size:
             self._spread(low, width_gy, cc)
 
+    def add_by(self, kernel: Callable[..., tuple[float, ...]], most: int) -> int:
+        """As `add`, of at most `most` boxes that a kernel makes itself: it is called with the last
+        three arguments of `kernels.boxes_kernel`. Returns the number of boxes."""
+        room = (np.empty(most, dtype=np.float32), np.empty(most, dtype=np.float32))
+        ladder = tuple(map(np.float32, (self.low_gy, self.high_gy, self.rung_gy, UNIFORM)))
+        cc, dose, square, low, high, boxes, uniform = kernel(ladder, self._density, room)
+        self.cc += cc
+        self.dose_cc += dose
+        self.square_cc += square
+        self._extend(float(low), float(high))
+        if uniform:
+            self.add_uniform(*(values[:uniform] for values in room))
+        return boxes
+
+    def _extend(self, low_gy: float, high_gy: float) -> None:
+        """Note the ends of boxes, which rounding may carry beyond the doses of the grid."""
+        self.min_gy = min(self.min_gy, max(low_gy, self.low_gy))
+        self.max_gy = max(self.max_gy, min(high_gy, self.high_gy))
+
     def _spread(self, low_gy: np.ndarray, width_gy: np.ndarray, cc: np.ndarray) -> None:
         """Spread volumes evenly over the rungs of their dose range, at least one: only the changes
         of the density at both ends are written down."""
-        rungs = np.maximum(np.rint(width_gy / np.float32(self.rung_gy)), 1).astype(np.int32)
-        middle = (low_gy - np.float32(self.low_gy) + width_gy / 2) / np.float32(self.rung_gy)
-        first = np.maximum(np.rint(middle - rungs / np.float32(2)), 0).astype(np.int64)
+        rung, half = np.float32(self.rung_gy), np.float32(0.5)
+        rungs = np.maximum((width_gy / rung + half).astype(np.int32), 1)
+        middle = (low_gy - np.float32(self.low_gy) + width_gy / 2) / rung
+        first = np.maximum(middle - 0.5 * rungs + 0.5, 0).astype(np.int64)
         last = np.minimum(first + rungs, len(self._density) - 1)
         share = cc / rungs
         begin, end = int(first.min()), int(last.max()) + 1
@@ -115,6 +135,8 @@ def _with_steps(
     edges: np.ndarray, below: np.ndarray, step_gy: np.ndarray, step_cc: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Join a continuous curve (volume below each edge) with volumes of uniform dose."""
+    if not step_gy.size:
+        return edges, (below[-1] - below if below.size else below)
     smooth = np.interp(step_gy, edges, below) if edges.size else np.zeros(len(step_gy))
     jumped = np.concatenate([[0.0], np.cumsum(step_cc)])
     dose = np.concatenate([edges, step_gy, step_gy])

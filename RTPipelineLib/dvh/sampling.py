@@ -9,7 +9,7 @@ dose voxels, and the mean over a box is exact; otherwise the dose is taken at th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -51,6 +51,30 @@ class DoseSampler(Protocol):
         """Bounds of the dose in a block."""
         ...
 
+    def reach_mm(self, axis: int) -> tuple[float, float]:
+        """Between which positions along u, v or w (0, 1, 2) all of the dose grid lies."""
+        ...
+
+
+class AxisTable(NamedTuple):
+    """Linear interpolation along u or v at the borders of cells: voxel on the left, share (0..1,
+    float32) of the way to the one on the right; and which cells (one fewer) lie in the grid."""
+
+    left: np.ndarray
+    share: np.ndarray
+    inside: np.ndarray
+
+
+class LayerTable(NamedTuple):
+    """Layers (n,) from the voxels `voxel` (n, k) along w: the mean dose over a layer, and the rise
+    from its lower to its upper face, are sums over k with these weights (float32); and which layers
+    lie in the grid."""
+
+    voxel: np.ndarray
+    for_mean: np.ndarray
+    for_rise: np.ndarray
+    inside: np.ndarray
+
 
 @dataclass(frozen=True, eq=False)
 class AlignedDose:
@@ -63,20 +87,31 @@ class AlignedDose:
 
     def boxes(self, lattice: Lattice, low_mm: np.ndarray, high_mm: np.ndarray) -> BoxDose:
         """See `DoseSampler`."""
+        block, along_u, along_v, layers = self.tables(lattice, low_mm, high_mm)
+        inside = layers.inside[:, None, None] & along_v.inside[:, None] & along_u.inside
+        corners = [
+            _lerp(_lerp(summed, along_u, 2), along_v, 1) for summed in _along_layers(block, layers)
+        ]
+        return _from_corners(corners[0], corners[1], inside)
+
+    def tables(
+        self, lattice: Lattice, low_mm: np.ndarray, high_mm: np.ndarray
+    ) -> tuple[np.ndarray, AxisTable, AxisTable, LayerTable]:
+        """The voxels `[w, v, u]` around these boxes, and how their dose follows from them."""
         (u0, v0), (du, dv), (nv, nu) = lattice.origin_mm, lattice.step_mm, lattice.shape
         u, v = u0 + du * np.arange(nu + 1), v0 + dv * np.arange(nv + 1)
         block, (cu, cv, cw) = self._crop((u[0], u[-1]), (v[0], v[-1]), (low_mm[0], high_mm[-1]))
-        mean_w, rise_w = _along_layers(block, cw, low_mm, high_mm)
-        inside = (
-            _within(low_mm, high_mm, self.reach[2])[:, None, None]
-            & _within(v[:-1], v[1:], self.reach[1])[:, None]
-            & _within(u[:-1], u[1:], self.reach[0])
-        )
-        return _from_corners(
-            _lerp(_lerp(mean_w, cu, u, 2), cv, v, 1),
-            _lerp(_lerp(rise_w, cu, u, 2), cv, v, 1),
-            inside,
-        )
+        axes = []
+        for centres, borders, reach in ((cu, u, self.reach[0]), (cv, v, self.reach[1])):
+            left, share = _place(centres, borders)
+            inside = _within(borders[:-1], borders[1:], reach)
+            axes.append(AxisTable(left, share.astype(np.float32), inside))
+        layers = _layer_table(cw, low_mm, high_mm, _within(low_mm, high_mm, self.reach[2]))
+        return block, axes[0], axes[1], layers
+
+    def reach_mm(self, axis: int) -> tuple[float, float]:
+        """See `DoseSampler`."""
+        return self.reach[axis]
 
     def range_gy(self, lattice: Lattice, low_mm: float, high_mm: float) -> tuple[float, float]:
         """See `DoseSampler`."""
@@ -118,6 +153,11 @@ class ObliqueDose:
     def range_gy(self, lattice: Lattice, low_mm: float, high_mm: float) -> tuple[float, float]:
         """See `DoseSampler`."""
         return float(self.array.min()), float(self.array.max())
+
+    def reach_mm(self, axis: int) -> tuple[float, float]:
+        """See `DoseSampler`."""
+        along = self.grid.corners_mm(edges=True) @ self.axes[axis]
+        return float(along.min()), float(along.max())
 
     def _points(self, u: np.ndarray, v: np.ndarray, w: np.ndarray) -> np.ndarray:
         plane = u[None, :, None] * self.axes[0] + v[:, None, None] * self.axes[1]
@@ -173,39 +213,42 @@ def _from_corners(mean_w: np.ndarray, rise_w: np.ndarray, inside: np.ndarray) ->
     return BoxDose(mean, across_u, across_v, across_w, inside)
 
 
-def _along_layers(
-    block: np.ndarray, centres: np.ndarray, low: np.ndarray, high: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean over each layer, and rise from its lower to its upper face, of `block` `[w, v, u]`."""
+def _layer_table(
+    centres: np.ndarray, low: np.ndarray, high: np.ndarray, inside: np.ndarray
+) -> LayerTable:
     first = _place(centres, low)[0]
     reach = int((_place(centres, high)[0] - first).max()) + 2  # voxels that a layer depends on
     voxel = np.minimum(first[:, None] + np.arange(reach), len(centres) - 1)
     new = np.diff(voxel, axis=1, prepend=-1) > 0  # beyond the end the last voxel counts once
-    rows = np.arange(len(low))[:, None]
-    for_mean = np.where(new, _mean_weights(centres, low, high)[rows, voxel], 0.0)
-    ends = _point_weights(centres, high) - _point_weights(centres, low)
-    for_rise = np.where(new, ends[rows, voxel], 0.0)
-    mean, rise = (np.zeros((len(low), *block.shape[1:]), dtype=np.float32) for _ in range(2))
-    for step in range(reach):
-        values = block[voxel[:, step]]
-        mean += values * for_mean[:, step, None, None].astype(np.float32)
-        values *= for_rise[:, step, None, None].astype(np.float32)
+    mean = np.where(new, _mean_weights(centres, voxel, low, high), 0.0)
+    ends = _point_weights(centres, voxel, high) - _point_weights(centres, voxel, low)
+    rise = np.where(new, ends, 0.0)
+    return LayerTable(voxel, mean.astype(np.float32), rise.astype(np.float32), inside)
+
+
+def _along_layers(block: np.ndarray, layers: LayerTable) -> tuple[np.ndarray, np.ndarray]:
+    """Mean over each layer, and rise from its lower to its upper face, of `block` `[w, v, u]`."""
+    shape = (len(layers.voxel), *block.shape[1:])
+    mean, rise = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
+    for step in range(layers.voxel.shape[1]):
+        values = block[layers.voxel[:, step]]
+        mean += values * layers.for_mean[:, step, None, None]
+        values *= layers.for_rise[:, step, None, None]
         rise += values
     return mean, rise
 
 
-def _lerp(block: np.ndarray, centres: np.ndarray, x: np.ndarray, axis: int) -> np.ndarray:
+def _lerp(block: np.ndarray, table: AxisTable, axis: int) -> np.ndarray:
     """Linear interpolation along one axis, constant beyond the ends."""
-    if len(x) == len(centres) and np.abs(x - centres).max() < 1e-7:
-        return block
-    left, fraction = _place(centres, x)
-    right = np.minimum(left + 1, len(centres) - 1)
+    last = block.shape[axis] - 1
     shape = [1, 1, 1]
-    shape[axis] = len(x)
-    near = np.take(block, left, axis=axis)
-    far = np.take(block, right, axis=axis)
+    shape[axis] = len(table.left)
+    near = np.take(block, table.left, axis=axis)
+    if not table.share.any():
+        return near
+    far = np.take(block, np.minimum(table.left + 1, last), axis=axis)
     far -= near
-    far *= fraction.astype(np.float32).reshape(shape)
+    far *= table.share.reshape(shape)
     near += far
     return near
 
@@ -220,30 +263,30 @@ def _place(centres: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return left, np.clip(fraction, 0.0, 1.0)
 
 
-def _point_weights(centres: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """(n, k) weights of the voxels in the linear interpolation at x (n,)."""
+def _point_weights(centres: np.ndarray, voxel: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """(n, k) weights of the voxels (n, k) in the linear interpolation at x (n,)."""
     left, fraction = _place(centres, x)
-    weights = np.zeros((len(x), len(centres)))
-    rows = np.arange(len(x))
-    weights[rows, left] = 1 - fraction
-    weights[rows, np.minimum(left + 1, len(centres) - 1)] += fraction
-    return weights
+    right = np.minimum(left + 1, len(centres) - 1)
+    weights = np.where(voxel == left[:, None], 1 - fraction[:, None], 0.0)
+    return weights + np.where(voxel == right[:, None], fraction[:, None], 0.0)
 
 
-def _mean_weights(centres: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """(n, k) weights of the voxels in the mean of the linear interpolation over low..high."""
+def _mean_weights(
+    centres: np.ndarray, voxel: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> np.ndarray:
+    """(n, k) weights of the voxels (n, k) in the mean of the interpolation over low..high."""
+    last = len(centres) - 1
+    steps = np.diff(centres, prepend=-np.inf, append=np.inf)  # before the first, after the last
 
     def integral(x: np.ndarray) -> np.ndarray:
-        """Integral of every voxel's hat function from the first centre to x."""
-        table = np.zeros((len(x), len(centres)))
-        table[:, 0] += np.minimum(x - centres[0], 0.0)
-        table[:, -1] += np.maximum(x - centres[-1], 0.0)
-        steps = np.diff(centres)
-        if steps.size:
-            part = np.clip((x[:, None] - centres[:-1]) / steps, 0.0, 1.0)
-            table[:, :-1] += steps * (part - part**2 / 2)
-            table[:, 1:] += steps * part**2 / 2
-        return table
+        """Integral of the voxels' hat functions from the first centre to x."""
+        offset = x[:, None] - centres[voxel]
+        before, after = steps[voxel], steps[voxel + 1]
+        with np.errstate(invalid="ignore"):
+            up, down = np.clip(1 + offset / before, 0, 1), np.clip(offset / after, 0, 1)
+            rising = np.where(voxel > 0, before * up**2 / 2, np.minimum(offset, 0.0))
+            falling = np.where(voxel < last, after * (down - down**2 / 2), np.maximum(offset, 0.0))
+        return rising + falling
 
     return (integral(high) - integral(low)) / (high - low)[:, None]
 

@@ -9,7 +9,7 @@ would lose volume wherever a structure is convex (a sphere of 24 mm in 3 mm slic
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Literal
 
@@ -43,6 +43,12 @@ class Layers:
 
     def __len__(self) -> int:
         return len(self.low_mm)
+
+    def between(self, low_mm: float, high_mm: float) -> Layers:
+        """Those whose middle lies between two positions."""
+        middle = (self.low_mm + self.high_mm) / 2
+        keep = (middle > low_mm - 1e-6) & (middle < high_mm + 1e-6)
+        return self if keep.all() else Layers(*(getattr(self, f.name)[keep] for f in fields(self)))
 
     def volume_mm3(self, area_mm2: np.ndarray) -> float:
         """Volume, given the area of each plane."""

@@ -15,14 +15,31 @@ Simple loops, the usual case, only get their orientation set. All others go thro
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import combinations, pairwise
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import numpy as np
+
+from ..errors import GeometryError
 
 Rule = Callable[[np.ndarray], np.ndarray]  # (n, loops) booleans -> (n,) inside the region
 
 SAME_AREA = 1e-6  # shares of an area below this are rounding
+# Entries of the tables that are made at once.
+RUN = 500_000
+# Loops of one plane that need more of these are no drawing of anything: pairs of loops or of edges
+# that lie near each other, pieces between the levels of a sweep.
+MAX_LOOP_PAIRS, MAX_EDGE_PAIRS, MAX_PIECES = 300_000, 100_000_000, 1_000_000
+
+
+class TangledError(GeometryError):
+    """The loops of a plane cross so often that their region is not worked out."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The contours of one plane cross themselves or each other far too often to be the "
+            "outline of anything: correct the structure where it was drawn."
+        )
 
 
 def loop_edges(points: np.ndarray, starts: np.ndarray) -> np.ndarray:
@@ -53,25 +70,32 @@ def plane_region(loops: list[np.ndarray], xor: list[bool]) -> tuple[np.ndarray, 
     if len(kept) < len(loops):
         flags.append("contour-duplicate")
     loops, xor = [loops[i] for i in kept], [xor[i] for i in kept]
-    contains, overlaps = _relations(loops)
-    if overlaps:
-        if not all(xor):
-            flags.append("contour-overlap")
-        return swept_region(loops, combination_rule(contains, xor)), tuple(flags)
     parts = []
-    for index, loop in enumerate(loops):
-        edges = loop_edges(loop, np.array([0, len(loop)]))
-        clockwise = signed_areas(edges, np.array([0, len(loop)]))[0] < 0
-        is_hole = contains[:, index].sum() % 2 == 1
-        parts.append(reversed_edges(edges) if clockwise != is_hole else edges)
-    return np.concatenate(parts), tuple(flags)
+    for members in _clusters(loops):
+        group, group_xor = [loops[i] for i in members], [xor[i] for i in members]
+        contains, overlaps = _relations(group)
+        if overlaps:
+            if not all(group_xor):
+                flags.append("contour-overlap")
+            parts.append(swept_region(group, combination_rule(contains, group_xor)))
+            continue
+        for loop, is_hole in zip(group, contains.sum(axis=0) % 2 == 1, strict=True):
+            edges = loop_edges(loop, np.array([0, len(loop)]))
+            clockwise = signed_areas(edges, np.array([0, len(loop)]))[0] < 0
+            parts.append(reversed_edges(edges) if clockwise != is_hole else edges)
+    return np.concatenate(parts), tuple(dict.fromkeys(flags))
 
 
 def robust_region(loops: list[np.ndarray], xor: list[bool]) -> np.ndarray:
-    """As `plane_region`, for loops that may cross themselves."""
+    """As `plane_region`, for loops that may cross themselves. Raises `TangledError`."""
     kept = _without_duplicates(loops, xor)
     loops, xor = [loops[i] for i in kept], [xor[i] for i in kept]
-    return swept_region(loops, combination_rule(_relations(loops)[0], xor))
+    parts = []
+    for members in _clusters(loops):
+        group = [loops[i] for i in members]
+        rule = combination_rule(_relations(group)[0], [xor[i] for i in members])
+        parts.append(swept_region(group, rule))
+    return np.concatenate(parts)
 
 
 def combination_rule(contains: np.ndarray, xor: list[bool]) -> Rule:
@@ -96,7 +120,7 @@ def swept_region(loops: list[np.ndarray], rule: Rule) -> np.ndarray:
 
     All vertices and crossings cut the plane into horizontal bands. Inside a band edges do not
     cross, so walking along it each edge toggles its own loop (even-odd); where the rule's answer
-    changes, the edge bounds the region.
+    changes, the edge bounds the region. Raises `TangledError`.
     """
     starts = np.concatenate([[0], np.cumsum([len(loop) for loop in loops])])
     edges = loop_edges(np.concatenate(loops), starts)
@@ -107,6 +131,8 @@ def swept_region(loops: list[np.ndarray], rule: Rule) -> np.ndarray:
     levels = np.unique(np.concatenate([rising[:, 1], rising[:, 3], _crossing_levels(rising)]))
     first = np.searchsorted(levels, rising[:, 1])
     counts = np.searchsorted(levels, rising[:, 3]) - first
+    if counts.sum() > MAX_PIECES:
+        raise TangledError
     edge = np.repeat(np.arange(len(rising)), counts)
     band = np.arange(len(edge)) - np.repeat(np.cumsum(counts) - counts - first, counts)
     x0, y0, x1, y1 = rising[edge].T
@@ -117,13 +143,25 @@ def swept_region(loops: list[np.ndarray], rule: Rule) -> np.ndarray:
     )
     order = np.lexsort((x_low + x_high, band))
     edge, band, x_low, x_high = edge[order], band[order], x_low[order], x_high[order]
-    toggles = owner[edge][:, None] == np.arange(len(loops))
-    inside = rule(np.cumsum(toggles, axis=0) % 2 == 1)  # each band toggles every loop evenly
+    inside = _walked(owner[edge], band, len(loops), rule)
     before = np.concatenate([[False], inside[:-1]])
     enters, leaves = inside & ~before, before & ~inside
     y_low, y_high = levels[band], levels[band + 1]
     pieces = np.stack([x_low, y_low, x_high, y_high], axis=1)
     return np.concatenate([reversed_edges(pieces[enters]), pieces[leaves]])
+
+
+def _walked(owner: np.ndarray, band: np.ndarray, loops: int, rule: Rule) -> np.ndarray:
+    """(n,) whether the region lies right of each piece, sorted by band and along it. Every band
+    begins outside: it toggles each loop evenly."""
+    inside = np.empty(len(owner), dtype=bool)
+    in_band = np.bincount(band)
+    ends = np.cumsum(in_band)
+    for first, last in _chunks(in_band, max(RUN // loops, 1)):
+        part = slice(int(ends[first] - in_band[first]), int(ends[last - 1]))
+        toggles = owner[part, None] == np.arange(loops)
+        inside[part] = rule(np.logical_xor.accumulate(toggles, axis=0))
+    return inside
 
 
 def region_area(edges: np.ndarray) -> float:
@@ -141,25 +179,34 @@ def signed_areas_of_pieces(edges: np.ndarray) -> np.ndarray:
 
 def _crossing_levels(edges: np.ndarray) -> np.ndarray:
     """y of every point where two of the rising edges meet in their inside."""
-    order = np.argsort(edges[:, 1], kind="stable")
-    edges = edges[order]
     x0, y0, x1, y1 = edges.T
-    left, right = np.minimum(x0, x1), np.maximum(x0, x1)
-    last = np.searchsorted(y0, y1, side="left")  # edges that begin below this one's end
-    counts = np.maximum(last - np.arange(len(edges)) - 1, 0)
+    slope = (x1 - x0) / (y1 - y0)
     levels = []
-    for begin, end in _chunks(counts, 2_000_000):
-        a = np.repeat(np.arange(begin, end), counts[begin:end])
-        offset = np.cumsum(counts[begin:end]) - counts[begin:end]
-        b = np.arange(len(a)) - np.repeat(offset, counts[begin:end]) + a + 1
-        near = (left[a] <= right[b]) & (left[b] <= right[a])
-        a, b = a[near], b[near]
-        sa, sb = ((x1 - x0) / (y1 - y0))[a], ((x1 - x0) / (y1 - y0))[b]
+    for a, b in _near_pairs(edges):
         with np.errstate(divide="ignore", invalid="ignore"):
-            y = y0[a] + (x0[b] - x0[a] + sb * (y0[a] - y0[b])) / (sa - sb)
+            y = y0[a] + (x0[b] - x0[a] + slope[b] * (y0[a] - y0[b])) / (slope[a] - slope[b])
         inside = np.isfinite(y) & (y > y0[b]) & (y > y0[a]) & (y < np.minimum(y1[a], y1[b]))
         levels.append(y[inside])
     return np.concatenate(levels) if levels else np.empty(0)
+
+
+def _near_pairs(edges: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """All pairs of edges whose bounding boxes touch, in runs; of each pair the one that begins
+    lower comes first. Raises `TangledError`."""
+    low, high = np.minimum(edges[:, 1], edges[:, 3]), np.maximum(edges[:, 1], edges[:, 3])
+    left, right = np.minimum(edges[:, 0], edges[:, 2]), np.maximum(edges[:, 0], edges[:, 2])
+    order = np.argsort(low, kind="stable")
+    last = np.searchsorted(low[order], high[order], side="right")
+    counts = np.maximum(last - np.arange(len(edges)) - 1, 0)
+    if counts.sum() > MAX_EDGE_PAIRS:
+        raise TangledError
+    for begin, end in _chunks(counts, RUN):
+        a = np.repeat(np.arange(begin, end), counts[begin:end])
+        offset = np.cumsum(counts[begin:end]) - counts[begin:end]
+        b = order[np.arange(len(a)) - np.repeat(offset, counts[begin:end]) + a + 1]
+        a = order[a]
+        near = (left[a] <= right[b]) & (left[b] <= right[a])
+        yield a[near], b[near]
 
 
 def _chunks(counts: np.ndarray, limit: int) -> list[tuple[int, int]]:
@@ -183,15 +230,38 @@ def _without_duplicates(loops: list[np.ndarray], xor: list[bool]) -> list[int]:
     return kept
 
 
-def _relations(loops: list[np.ndarray]) -> tuple[np.ndarray, bool]:
-    """`contains[a, b]` (loop b wholly inside a), and whether any two overlap in part."""
-    contains = np.zeros((len(loops), len(loops)), dtype=bool)
-    overlaps = False
+def _clusters(loops: list[np.ndarray]) -> list[list[int]]:
+    """Loops in groups whose members' bounding boxes hang together: those of different groups have
+    nothing to do with each other."""
+    if len(loops) == 1:
+        return [[0]]
+    group = np.arange(len(loops))
+    for a, near in _near_loops(loops):
+        joined = np.unique(group[[a, *near]])
+        if len(joined) > 1:
+            group[np.isin(group, joined)] = joined[0]
+    order = np.argsort(group, kind="stable")
+    cuts = np.flatnonzero(np.diff(group[order])) + 1
+    return [members.tolist() for members in np.split(order, cuts)]
+
+
+def _near_loops(loops: list[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
+    """Each loop but the last, with those after it whose bounding boxes overlap its own."""
     low = np.array([loop.min(axis=0) for loop in loops])
     high = np.array([loop.max(axis=0) for loop in loops])
-    for a, b in combinations(range(len(loops)), 2):
-        if np.any(low[a] >= high[b]) or np.any(low[b] >= high[a]):
-            continue
+    for a in range(len(loops) - 1):
+        apart = (low[a] >= high[a + 1 :]) | (low[a + 1 :] >= high[a])
+        yield a, np.flatnonzero(~apart.any(axis=1)) + a + 1
+
+
+def _relations(loops: list[np.ndarray]) -> tuple[np.ndarray, bool]:
+    """`contains[a, b]` (loop b wholly inside a), and whether any two overlap in part. Raises
+    `TangledError`."""
+    if sum(len(near) for _, near in _near_loops(loops)) > MAX_LOOP_PAIRS:
+        raise TangledError
+    contains = np.zeros((len(loops), len(loops)), dtype=bool)
+    overlaps = False
+    for a, b in ((a, b) for a, near in _near_loops(loops) for b in near.tolist()):
         if not _boundaries_meet(loops[a], loops[b]):
             contains[a, b] = _inside(loops[b][:1], loops[a])[0]
             contains[b, a] = not contains[a, b] and _inside(loops[a][:1], loops[b])[0]
@@ -209,20 +279,27 @@ def _relations(loops: list[np.ndarray]) -> tuple[np.ndarray, bool]:
 
 def _boundaries_meet(a: np.ndarray, b: np.ndarray) -> bool:
     """True when an edge of loop `a` touches or crosses an edge of loop `b`."""
-    side_a = _sides(a, b)
-    side_b = _sides(b, a)
-    splits_a = (
-        side_a * np.roll(side_a, -1, axis=0) <= 0
-    )  # ends of a's edge on both sides of b's line
-    splits_b = (side_b * np.roll(side_b, -1, axis=0) <= 0).T
-    return bool(np.any(splits_a & splits_b))
+    edges = np.concatenate([loop_edges(loop, np.array([0, len(loop)])) for loop in (a, b)])
+    low = np.maximum(a.min(axis=0), b.min(axis=0))
+    high = np.minimum(a.max(axis=0), b.max(axis=0))
+    ends = np.stack([edges[:, :2], edges[:, 2:]])
+    near = ((ends.max(axis=0) >= low) & (ends.min(axis=0) <= high)).all(axis=1)
+    edges, is_a = edges[near], np.flatnonzero(near) < len(a)
+    for one, other in _near_pairs(edges):
+        mixed = is_a[one] != is_a[other]
+        p, q = edges[one[mixed]], edges[other[mixed]]
+        if np.any(_beside(p, q) & _beside(q, p)):
+            return True
+    return False
 
 
-def _sides(points: np.ndarray, loop: np.ndarray) -> np.ndarray:
-    """(points, edges of loop): on which side of each edge's line every point lies, as -1, 0, 1."""
-    along = np.roll(loop, -1, axis=0) - loop
-    offset = points[:, None, :] - loop[None, :, :]
-    return np.sign(along[:, 0] * offset[..., 1] - along[:, 1] * offset[..., 0])
+def _beside(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """(n,) whether the ends of edge p do not lie on one side of the line through edge q."""
+    along = q[:, 2:] - q[:, :2]
+    sides = [
+        along[:, 0] * (p[:, i + 1] - q[:, 1]) - along[:, 1] * (p[:, i] - q[:, 0]) for i in (0, 2)
+    ]
+    return np.sign(sides[0]) * np.sign(sides[1]) <= 0
 
 
 def _inside(points: np.ndarray, loop: np.ndarray) -> np.ndarray:

@@ -6,20 +6,28 @@ Contours and masks become the same thing here, so that all that follows (DVH, vo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from ..model import Contours, ImagePlanes, Mask
-from .coverage import Coverage, Lattice, clipped, cover, crooked_planes
+from .coverage import Coverage, Lattice, cover, crooked_planes
 from .interpolation import BetweenPlanes, EndCaps, Layers, make_layers
 from .planes import PlaneStack, closed_loops, plane_stack
-from .polygons import loop_edges, plane_region, reversed_edges, robust_region, signed_areas
+from .polygons import (
+    TangledError,
+    loop_edges,
+    plane_region,
+    reversed_edges,
+    robust_region,
+    signed_areas,
+)
 
-# Planes are handled in blocks of so many edges and cells at most, or one by one.
-BLOCK_EDGES, BLOCK_CELLS = 12000, 4_000_000
+TANGLED = "contour-too-tangled"
+# Cells of several planes that are held at once (12 bytes each).
+WINDOW_CELLS = 1 << 22
 
 
 class NoSections(NamedTuple):
@@ -55,33 +63,47 @@ class ContourSections:
         return np.array([c.min() for c in columns]), np.array([c.max() for c in columns])
 
     def coverage(self, lattice: Lattice, *, moments: bool = True) -> Coverage:
-        """Exact coverage of every plane; loops that cross themselves are resolved on the way."""
-        coverage = Coverage.empty((len(self.stack.w_mm), *lattice.shape), moments=moments)
-        inside = lattice.contains(*self.bounds_mm)
+        """Exact coverage of every plane; loops that cross themselves are resolved on the way.
 
-        def part(edges_mm: np.ndarray, plane: np.ndarray, planes: int) -> Coverage:
-            edges = lattice.to_cells(edges_mm)
-            if not inside:
-                edges, plane = clipped(edges, plane, lattice.shape)
-            return cover(edges, plane, (planes, *lattice.shape), moments=moments)
-
-        first_edge = np.searchsorted(self.plane, np.arange(len(self.stack.w_mm) + 1))
-        most = max(1, BLOCK_CELLS // (lattice.shape[0] * lattice.shape[1]))
-        for a, b in _plane_blocks(first_edge, most):
-            own = slice(first_edge[a], first_edge[b])
-            coverage.write(slice(a, b), part(self.edges[own], self.plane[own] - a, b - a))
-        for number in crooked_planes(coverage):
-            region = self.resolved(int(number))
-            one = part(region, np.zeros(len(region), dtype=np.int64), 1)
-            coverage.write(slice(number, number + 1), one)
+        All planes at once: `PlaneCoverage` needs less memory. Raises `TangledError`.
+        """
+        coverage = self.cover(lattice, slice(0, len(self.area_mm2)), moments=moments)
+        crooked = crooked_planes(coverage).tolist()
+        resolved = self.resolved(crooked) if crooked else self
+        for plane in crooked:
+            here = slice(plane, plane + 1)
+            one = resolved.cover(lattice, here, moments=moments)
+            for into, table in zip(coverage, one, strict=True):
+                if into is not None:
+                    into[here] = table
         return coverage
 
-    def resolved(self, plane: int) -> np.ndarray:
-        """(n, 4) edges in mm of a plane whose loops may cross themselves."""
-        members = np.flatnonzero(self.stack.plane == plane)
-        return robust_region(
-            [self.stack.loop(m) for m in members], self.stack.xor[members].tolist()
-        )
+    def cover(
+        self, lattice: Lattice, planes: slice, *, moments: bool = True, compiled: bool = False
+    ) -> Coverage:
+        """Exact coverage of some planes; see `coverage.cover`."""
+        bounds = np.searchsorted(self.plane, [planes.start, planes.stop])
+        part = slice(int(bounds[0]), int(bounds[1]))
+        edges, plane = lattice.to_cells(self.edges[part]), self.plane[part] - planes.start
+        shape = (planes.stop - planes.start, *lattice.shape)
+        return cover(edges, plane, shape, moments=moments, compiled=compiled)
+
+    def resolved(self, planes: Sequence[int]) -> ContourSections:
+        """The same with the loops of some planes, which cross themselves, resolved. Raises
+        `TangledError`."""
+        keep = ~np.isin(self.plane, planes)
+        edges, numbers = [self.edges[keep]], [self.plane[keep]]
+        for plane in planes:
+            members = np.flatnonzero(self.stack.plane == plane)
+            loops = [self.stack.loop(member) for member in members]
+            region = robust_region(loops, self.stack.xor[members].tolist())
+            edges.append(region)
+            numbers.append(np.full(len(region), plane))
+        plane = np.concatenate(numbers)
+        order = np.argsort(plane, kind="stable")
+        edges, plane = np.concatenate(edges)[order], plane[order]
+        area = _areas(edges, plane, len(self.area_mm2))
+        return replace(self, edges=edges, plane=plane, area_mm2=area)
 
     def layers(
         self,
@@ -131,10 +153,12 @@ def contour_sections(contours: Contours, preferred: np.ndarray) -> ContourSectio
     stack = plane_stack(loops, frame_axes(normal, preferred), contours.image_planes)
     if len(stack.w_mm) == 1 and not stack.lone_mm > 0:
         return NoSections(stack.flags, math.nan)
-    edges, plane, flags = _regions(stack)
+    try:
+        edges, plane, flags = _regions(stack)
+    except TangledError:
+        return NoSections((*stack.flags, TANGLED), math.nan)
     count = len(stack.w_mm)
-    moment = (edges[:, 0] + edges[:, 2]) / 2 * (edges[:, 3] - edges[:, 1])
-    area = np.abs(np.bincount(plane, moment, count))
+    area = _areas(edges, plane, count)
     return ContourSections(stack, edges, plane, area, tuple(dict.fromkeys([*stack.flags, *flags])))
 
 
@@ -174,15 +198,10 @@ def _regions(stack: PlaneStack) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]
     return np.concatenate(parts)[order], plane[order], tuple(dict.fromkeys(flags))
 
 
-def _plane_blocks(first_edge: np.ndarray, most: int) -> Iterator[tuple[int, int]]:
-    """Runs of at most so many planes, with so few edges that the work on them stays in the
-    processor's cache."""
-    begin = 0
-    for end in range(1, len(first_edge)):
-        enough = first_edge[end] - first_edge[begin] >= BLOCK_EDGES or end - begin >= most
-        if end == len(first_edge) - 1 or enough:
-            yield begin, end
-            begin = end
+def _areas(edges: np.ndarray, plane: np.ndarray, count: int) -> np.ndarray:
+    """Area of the region in each of `count` planes."""
+    moment = (edges[:, 0] + edges[:, 2]) / 2 * (edges[:, 3] - edges[:, 1])
+    return np.abs(np.bincount(plane, moment, count))
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,9 +229,15 @@ class MaskSections:
         size = grid.shape[1] * nv, grid.shape[2] * nu
         return Lattice((u - du / 2, v - dv / 2), (du / nu, dv / nv), size)
 
-    def coverage(self, lattice: Lattice) -> Coverage:
-        """Covered share of every cell."""
-        share = self.mask.array.astype(np.float32)
+    @property
+    def area_mm2(self) -> np.ndarray:
+        """(p,) covered area of each slice."""
+        du, dv = self.mask.grid.spacing_mm[:2]
+        return self.mask.array.sum(axis=(1, 2), dtype=np.float64) * du * dv
+
+    def cover(self, lattice: Lattice, planes: slice, *, compiled: bool = False) -> Coverage:
+        """Covered share of every cell in some slices; there is nothing to compile."""
+        share = self.mask.array[planes].astype(np.float32)
         nv, nu = (a // b for a, b in zip(lattice.shape, self.mask.grid.shape[1:], strict=True))
         return Coverage(share.repeat(nv, axis=1).repeat(nu, axis=2) if nu * nv > 1 else share)
 
@@ -243,3 +268,36 @@ def mask_sections(mask: Mask) -> MaskSections | NoSections:
         parts.append(slice(int(used[0]), int(used[-1]) + 1))
     k, j, i = parts
     return MaskSections(replace(mask, array=mask.array[k, j, i], grid=mask.grid.crop(k, j, i)))
+
+
+class PlaneCoverage:
+    """Coverage of the planes of `sections` on a lattice, calculated as they are asked for; a window
+    of some planes is kept, so that memory stays bounded however many there are."""
+
+    def __init__(
+        self, sections: ContourSections | MaskSections, lattice: Lattice, *, compiled: bool = False
+    ) -> None:
+        self.sections, self.lattice, self.compiled = sections, lattice, compiled
+        cells = lattice.shape[0] * lattice.shape[1]
+        self.count = len(sections.area_mm2)
+        self._planes = max(WINDOW_CELLS // cells, 2)
+        self._begin, self._kept = 0, Coverage(np.empty((0, *lattice.shape), np.float32))
+
+    def window(self, first: int, last: int) -> tuple[int, Coverage]:
+        """Coverage that holds planes `first`..`last`, and the plane with which it begins."""
+        if not self._begin <= first <= last < self._begin + len(self._kept.share):
+            end = min(max(first + self._planes, last + 1), self.count)
+            planes = slice(first, end)
+            self._kept = self.sections.cover(self.lattice, planes, compiled=self.compiled)
+            self._begin = first
+        return self._begin, self._kept
+
+    def crooked(self) -> list[int]:
+        """Planes whose loops cross themselves or run twice around."""
+        found: list[int] = []
+        first = 0
+        while first < self.count:
+            begin, coverage = self.window(first, first)
+            found += (begin + crooked_planes(coverage)).tolist()
+            first = begin + len(coverage.share)
+        return found

@@ -101,6 +101,36 @@ def test_planes_are_apart():
     assert_allclose(both.share[1], _cover(_star([3.0] * 8, 6, 6)).share[0])
 
 
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.floats(0.2, 30.0), min_size=3, max_size=20),
+    st.tuples(st.floats(-9, 9), st.floats(-9, 9)),
+    st.booleans(),
+)
+def test_a_part_of_the_lattice_is_covered_as_in_the_whole(radii, shift, compiled):
+    """Edges may leave the lattice on all sides; nothing of that changes what is inside."""
+    if compiled:
+        pytest.importorskip("numba", reason="numba is not installed")
+    loop = _star(radii, 50 + shift[0], 50 + shift[1])
+    plane = np.zeros(len(loop), dtype=int)
+    whole = cover(_edges(loop), plane, (1, 100, 100))
+    corner = np.array([41, 47])  # u, v
+    part = cover(_edges(loop - corner), plane, (1, 9, 12), compiled=compiled)
+    for cut, full in zip(part, whole, strict=True):
+        assert_allclose(cut[0], full[0, 47:56, 41:53], atol=ROUNDING)
+
+
+def test_work_on_long_edges_is_done_in_parts(monkeypatch):
+    """The same result however few pieces, edges or cells are handled at once."""
+    edges = np.concatenate([_edges(_star([r, 2.0] * 9, 6.2, 5.9)) for r in (5.0, 4.0, 3.0)])
+    plane = np.repeat([0, 1, 2], 18)
+    whole = cover(edges, plane, (3, 12, 12))
+    for name in ("PIECES", "BLOCK_EDGES", "BLOCK_CELLS"):
+        monkeypatch.setattr(f"RTPipelineLib.structures.coverage.{name}", 7)
+    for part, full in zip(cover(edges, plane, (3, 12, 12)), whole, strict=True):
+        assert_allclose(part, full, atol=1e-7)
+
+
 def test_loops_that_cross_themselves_are_noticed():
     bow = [[2, 2], [8, 8], [8, 2], [2, 8]]
     assert crooked_planes(_cover(np.array(bow))).tolist() == [0]
