@@ -87,8 +87,27 @@ class ObjectEntry:
 
 
 @dataclass(frozen=True)
+class Member:
+    """A course whose dose is part of a sum of courses.
+
+    `decision` is what its stage `dose` decided (plain values), `normalisation` its user's Gy for
+    RELATIVE doses; `problem` says why there is no dose to add.
+    """
+
+    course_id: str
+    date: str = ""
+    decision: dict = field(default_factory=dict)
+    normalisation: dict = field(default_factory=dict)
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class Course:
-    """One course and everything that belongs to it; what `course.json` holds."""
+    """One course and everything that belongs to it; what `course.json` holds.
+
+    `sum_of` is empty but for courses that were added on request (`accumulate`): these hold the
+    objects of all of their members, in order of treatment.
+    """
 
     patient_id: str
     course_id: str
@@ -97,6 +116,7 @@ class Course:
     objects: tuple[ObjectEntry, ...] = ()
     links: tuple[Link, ...] = ()
     flags: tuple[Flag, ...] = field(default=())
+    sum_of: tuple[Member, ...] = ()
 
     # -- parts ------------------------------------------------------------------------------------
 
@@ -162,6 +182,7 @@ class Course:
             flags=tuple(
                 Flag(**{**item, "objects": tuple(item["objects"])}) for item in data["flags"]
             ),
+            sum_of=tuple(Member(**item) for item in data.get("sum_of") or ()),
         )
 
 

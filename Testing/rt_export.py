@@ -63,14 +63,14 @@ def save(ds: Dataset, path: Path) -> Path:
 
 
 def rt_object(sop_class: str, modality: str, frame: str = FRAME, patient: str = "P1") -> Dataset:
-    """What all objects have."""
+    """What all objects have; each frame of reference of a patient has a study of its own."""
     return make(
         SOPClassUID=sop_class,
         SOPInstanceUID=generate_uid(),
         Modality=modality,
         PatientID=patient,
         PatientName="Doe^Jane",
-        StudyInstanceUID=f"1.2.3.{patient[1:]}",
+        StudyInstanceUID=f"1.2.3.{patient[1:]}" + ("" if frame == FRAME else ".2"),
         SeriesInstanceUID=generate_uid(),
         FrameOfReferenceUID=frame,
     )

@@ -373,7 +373,9 @@ class Config(Section):
     )
     accumulate: tuple[Accumulation, ...] = Field(
         (),
-        description="courses of one patient whose doses are added",
+        description="courses of one patient whose doses are added (re-irradiation), in order of "
+        "treatment and without recovery between them, into OUT/<patient>/accumulated_<courses>; "
+        "with dose.eqd2 as EQD2 too. Different frames of reference need a registration",
         examples=["- {patient: P1, courses: [2021-05_Lung, 2024-02_Lung]}"],
     )
     dose: DoseKeys = Field(DoseKeys(), description="the dose of a course")

@@ -143,7 +143,7 @@ def _total(
     if problem or not total:
         why = problem or "the verdict leaves no plan that counts"
         return _decision(REFUSED if problem else NEEDS_DECISION, notes, why, parts)
-    why = _not_addable(
+    why = not_addable(
         [d for d in usable if d.sop_uid in {t.sop_uid for t in total}], joined_frames, notes
     )
     if why:
@@ -176,10 +176,10 @@ def _standing_sums(
     return chosen, ""
 
 
-def _not_addable(
+def not_addable(
     doses: Sequence[DoseCandidate], joined_frames: Collection[frozenset[str]], notes: Notes
 ) -> str:
-    """Why these doses cannot be added; empty when they can."""
+    """Why these doses cannot be added, with its flag in `notes`; empty when they can."""
     if len({d.dose_type for d in doses}) > 1:
         notes.flags.append("dose-types-differ")
         return (
@@ -206,7 +206,7 @@ def _users_doses(
         if dose not in chosen:
             notes.leave_out(dose.sop_uid, "the user's table does not count it")
     notes.flags.append("user-decision")
-    why = _not_addable(chosen, joined_frames, notes)
+    why = not_addable(chosen, joined_frames, notes)
     if why or not chosen:
         return _decision(NEEDS_DECISION, notes, why or "the user's table counts no dose")
     total = tuple(WeightedDose(d.sop_uid, choices.doses[d.sop_uid]) for d in chosen)

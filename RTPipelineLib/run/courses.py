@@ -155,9 +155,11 @@ def _known_courses(out: Path) -> dict[Path, Course]:
     known = {}
     for folder in course_folders(out):
         try:
-            known[folder] = read_course(folder)
+            course = read_course(folder)
         except DataError:
             continue  # it will be recognised by nobody and is reported by `aggregate`
+        if not course.sum_of:  # whose objects are those of other courses
+            known[folder] = course
     return known
 
 

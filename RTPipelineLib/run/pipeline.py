@@ -16,6 +16,7 @@ from .. import __version__
 from ..config import Config, load_config
 from ..course import course_folders
 from ..dicom.index import Index
+from ..dose.across import ACCUMULATED
 from ..errors import ConfigError, OutputError, UsageError
 from ..linking import Corrections, Inputs, link_courses
 from ..overrides import (
@@ -26,6 +27,7 @@ from ..overrides import (
 )
 from ..platform import FolderLock, available_cores, write_json, write_text
 from ..stages import STAGES, check_names, get_stage
+from .accumulated import STAGES_OF_SUMS, accumulate
 from .aggregate import aggregate
 from .cohort_report import write_cohort_report
 from .courses import Placement, group_by_patient, place, retire, write_course
@@ -37,7 +39,6 @@ log = logging.getLogger(__name__)
 RUN_SCHEMA = 1
 ALL_DONE, SOME_FAILED = 0, 3
 NOT_USED_YET = (
-    "accumulate",
     "structures.derived",
     "structures.voxelise",
     "segmentation",
@@ -110,13 +111,8 @@ def run_pipeline(request: RunRequest, reporter: Reporter) -> int:
             write_course(placement)
             for folder in placement.superseded:
                 retire(folder, placement)
-        work = [
-            Job(
-                placement.folder, decisions_for(placement.folder, placement.course, outside), stages
-            )
-            for placement in _chosen(placements, request.patients)
-        ]
-        reporter.begin("courses", len(work))
+        chosen = _chosen(placements, request.patients)
+        reporter.begin("courses", len(chosen) + len(config.accumulate))
         engine = LocalEngine(
             config,
             out / "config.yaml",
@@ -126,7 +122,10 @@ def run_pipeline(request: RunRequest, reporter: Reporter) -> int:
             report=reporter.report,
             advance=reporter.advance,
         )
-        records = engine.run(work)
+        records = engine.run(_jobs(chosen, stages, outside))
+        sums = accumulate(out, config, outside, request.patients)
+        of_sums = tuple(name for name in stages if name in STAGES_OF_SUMS)
+        records |= engine.run(_jobs(sums, of_sums, outside))
         reporter.end()
         summary = aggregate(out, config)
         write_cohort_report(out)
@@ -135,6 +134,12 @@ def run_pipeline(request: RunRequest, reporter: Reporter) -> int:
         log.info("%s", line)
     failed = any(record.is_failure for course in records.values() for record in course)
     return SOME_FAILED if failed or summary.has_failures else ALL_DONE
+
+
+def _jobs(
+    placements: Sequence[Placement], stages: tuple[str, ...], outside: Mapping[str, Overrides]
+) -> list[Job]:
+    return [Job(p.folder, decisions_for(p.folder, p.course, outside), stages) for p in placements]
 
 
 def keys_without_effect(config: Config) -> list[str]:
@@ -245,7 +250,7 @@ def _warn_of_strangers(
         log.warning("%s: there is no course %s%s", request.overrides_path, key, hint)
     found = {folder for p in placements for folder in (p.folder, *p.superseded)}
     for folder in course_folders(request.out.resolve()):
-        if folder not in found:
+        if folder not in found and not folder.name.startswith(ACCUMULATED):
             log.warning(
                 "course %s/%s: none of its files is in %s any more; its old results are kept",
                 folder.parent.name,

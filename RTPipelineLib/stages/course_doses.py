@@ -107,6 +107,8 @@ class CourseDoses:
     def of(cls, task: Task) -> CourseDoses:
         """The doses of a task's course."""
         choices = Choices.from_mapping(task.overrides.dose)
+        members = {uid: gy for m in task.course.sum_of for uid, gy in m.normalisation.items()}
+        choices = replace(choices, normalisation={**members, **choices.normalisation})
         use = task.config.dose.registration
         registrations = read_registrations(task.course, use, choices.registrations)
         frames = {d.sop_uid: (d.frame_uid, d.summary) for d in task.course.of_kind("rtdose")}
@@ -142,8 +144,10 @@ class CourseDoses:
 
     def frame_of(self, uids: Sequence[str]) -> str:
         """The frame of reference of a sum: the one that most of the doses have; among equals one
-        that others were registered to."""
+        that others were registered to. Of a sum of courses that of the last course."""
         frames = [self.entry(uid).frame_uid for uid in uids]
+        if self.course.sum_of:
+            return frames[-1]
         fixed = {registration.frame_uid for registration in self.registrations.objects}
         return max(frames, key=lambda frame: (frames.count(frame), frame in fixed))
 

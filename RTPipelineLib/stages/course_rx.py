@@ -67,8 +67,11 @@ def total_prescription(
 ) -> Prescription:
     """The prescription of the course's total.
 
-    Where phases prescribe to different targets, the contours tell which target contains which.
+    Where phases prescribe to different targets, the contours tell which target contains which. A
+    sum of courses has the prescription that the user wrote down for it and no other.
     """
+    if task.course.sum_of and not table:
+        return Prescription(())
     from_name = task.config.prescription.from_name
     found = prescription_of(plans, rois, decision, table, from_name=from_name)
     targets = [roi for roi in rois if roi.is_target]

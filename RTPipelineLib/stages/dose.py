@@ -20,6 +20,7 @@ from ..dicom.derivation import Derivation, PlanShare, add_derivation
 from ..dicom.dose import read_dose
 from ..dicom.new_object import write_dataset
 from ..dicom.write import dose_dataset
+from ..dose.across import ACCUMULATED, CourseShare, add_courses
 from ..dose.facts import BeamDelivery, DoseCandidate, PlanFacts, deliveries_from_summary
 from ..dose.parts import WeightedDose
 from ..dose.prescription import dose_scale_flag, prescription_of, stated_totals_gy
@@ -67,16 +68,24 @@ def _run(task: Task) -> Outcome:
     table = user_table(task)
     doses = CourseDoses.of(task)
     candidates = _candidates(course, doses)
-    decision = decide(
-        plans,
-        candidates,
-        _deliveries(course),
-        task.overrides.dose,
-        stated_gy=stated_totals_gy(rois, table),
-        joined_frames=doses.registrations.joined_frames,
-    )
-    if task.config.dose.policy == EACH_PLAN and decision.status == DECIDED:
-        decision = replace(decision, total=None) if len(decision.parts) > 1 else decision
+    joined = doses.registrations.joined_frames
+    if course.sum_of:
+        shares = [
+            CourseShare.from_facts(m.course_id, m.date, m.decision, m.problem)
+            for m in course.sum_of
+        ]
+        decision = add_courses(shares, candidates, joined)
+    else:
+        decision = decide(
+            plans,
+            candidates,
+            _deliveries(course),
+            task.overrides.dose,
+            stated_gy=stated_totals_gy(rois, table),
+            joined_frames=joined,
+        )
+        if task.config.dose.policy == EACH_PLAN and len(decision.parts) > 1:
+            decision = replace(decision, total=None)
     if decision.status == NONE:
         return Outcome(SKIPPED, "the course has no dose")
     problems: list[Problem] = list(doses.registrations.problems)
@@ -191,9 +200,13 @@ def _deliveries(course: Course) -> list[BeamDelivery]:
 def _sources(course: Course, decision: DoseDecision) -> list[Source]:
     """The total, then each plan's own dose unless it is the total itself."""
     labels = _plan_labels(course, decision)
+    counted = [uid for uid, weight in decision.plan_weights.items() if weight]
+    if course.sum_of:
+        name = f"{ACCUMULATED}:" + "+".join(member.course_id for member in course.sum_of)
+        total = decision.total
+        return [Source(name, TOTAL, "total", total, tuple(counted))] if total else []
     sources = []
     if decision.status == DECIDED and decision.total:
-        counted = [uid for uid, weight in decision.plan_weights.items() if weight]
         name = f"plan:{labels[counted[0]]}" if len(counted) == 1 else "sum"
         if not counted:
             name = "dose"
@@ -321,7 +334,7 @@ STAGE = Stage(
     folder="dose",
     run=_run,
     inputs=_inputs,
-    parts=("objects", "links"),
+    parts=("objects", "links", "sum_of"),
     sections=("dose", "prescription"),
     decisions=("dose", "prescription"),
     version=3,

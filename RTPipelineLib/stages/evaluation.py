@@ -43,9 +43,7 @@ class _Computed(NamedTuple):
     problem: Problem | None = None
 
 
-def evaluate(
-    structures: Iterable[Contours], source: DoseSource, config: Config
-) -> list[Evaluated]:
+def evaluate(structures: Iterable[Contours], source: DoseSource, config: Config) -> list[Evaluated]:
     """Row and DVH of every structure under one dose; none can stop the others."""
     options = options_of(config)
     computed = [_compute(roi, source, options) for roi in structures]
