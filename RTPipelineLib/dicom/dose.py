@@ -61,7 +61,11 @@ def read_dose(path: str | Path, *, normalisation_gy: float | None = None) -> Dos
     ds = read_dataset(path)
     header = Header(ds)
     if kind_of(header.text("SOPClassUID"), header.text("Modality")) != RTDOSE:
-        raise DicomError("is no RT Dose", path)
+        raise DicomError(
+            f"is no RT Dose (SOP Class {header.text('SOPClassUID') or 'missing'}, Modality "
+            f"{header.text('Modality') or 'missing'}); give the RTDOSE file of the plan",
+            path,
+        )
     summary = summarise(ds, RTDOSE)
     header.flags = list(summary["flags"])
     factor = _gy_per_unit(summary, normalisation_gy, header, path)

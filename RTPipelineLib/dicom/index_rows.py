@@ -121,7 +121,8 @@ def object_row(path: str, name: str, header: Header) -> ObjectRow | Refusal:
             raise
         except Exception as error:  # a parser on a hostile file: the file is what is wrong
             why = " ".join(str(error).split()) or type(error).__name__
-            return Refusal(f"its {kind.upper()} content cannot be parsed ({why})", True)
+            reason = f"its {kind.upper()} content cannot be parsed ({why}); export it again"
+            return Refusal(reason, True)
         flags += map(str, summarised.pop("flags", ()))  # type: ignore[call-overload]
         summary = json.dumps(summarised)
 

@@ -147,7 +147,7 @@ def _check_kind(header: Header, path: str | Path) -> None:
     if kind_of(sop_class, modality) != RTSTRUCT and not has_rois:
         raise DicomError(
             f"is no RT Structure Set (SOP Class {sop_class or 'missing'}, "
-            f"Modality {modality or 'missing'})",
+            f"Modality {modality or 'missing'}); give the RTSTRUCT file of the plan",
             path,
         )
 

@@ -120,7 +120,10 @@ def dose_dataset(
         raise ValueError(f"an RTDOSE has 16 or 32 bits, not {bits}")
     frame_uid = dose.frame_uid or Header(patient_from).text("FrameOfReferenceUID")
     if not frame_uid:
-        raise GeometryError("the dose to write has no frame of reference and neither has its study")
+        raise GeometryError(
+            "the dose has no frame of reference and its study names none; export it again with its "
+            "Frame of Reference UID"
+        )
     if plans is None:
         plans = [Reference(RTPlanStorage, uid) for uid in dose.plan_uids]
     array, origin, offsets = _frames_along_normal(dose)

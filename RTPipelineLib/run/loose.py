@@ -69,7 +69,9 @@ def dvh_of_files(
             log.error("%s", error)
             failed = True
             continue
-        results += evaluate(rois, source, config)
+        here = evaluate(rois, source, config)
+        results += here
+        failed |= _say_what_failed(here, files.rtstruct, path, source.dose)
     if not results:
         return SOME_FAILED
     ids = {"patient_id": "", "course_id": ""}
@@ -84,11 +86,25 @@ def dvh_of_files(
         columns += [name for name in BAND_COLUMNS if name in frame]
         with atomic_path(curves) as target:
             frame[columns].to_csv(target, index=False)
-    for result in results:
-        if result.problem is not None:
-            log.error("%s", result.problem.message)
-            failed = True
     return SOME_FAILED if failed else ALL_DONE
+
+
+def _say_what_failed(
+    results: Sequence[Evaluated], rtstruct: Path, rtdose: Path, dose: Dose
+) -> bool:
+    """Log why structures have no numbers, one reason that all share once; True when any has one."""
+    problems = [result.problem for result in results if result.problem is not None]
+    frames = {result.roi.frame_uid for result in results if result.problem is not None}
+    if len(problems) > 1 and dose.frame_uid and not frames & {"", dose.frame_uid}:
+        log.error(
+            "%s: %d structures lie in another frame of reference than %s and have no DVH; give the "
+            "dose of their plan, or register it first (rtpipeline sum-dose --registration)",
+            *(rtstruct, len(problems), rtdose),
+        )
+        return True
+    for problem in problems:
+        log.error("%s", problem.message)
+    return bool(problems)
 
 
 def _chosen(rois: Sequence[Contours], names: Sequence[str], path: Path) -> list[Contours]:

@@ -160,7 +160,8 @@ def _read_headers(request: SumRequest) -> list[_Input]:
         ds = read_dataset(path, stop_before_pixels=True)
         header = Header(ds)
         if kind_of(header.text("SOPClassUID"), header.text("Modality")) != RTDOSE:
-            raise DicomError("is no RT Dose", path)
+            found = header.text("Modality") or "an object of no known kind"
+            raise DicomError(f"is no RT Dose but {found}; give RTDOSE files", path)
         summary = summarise(ds, RTDOSE)
         facts = DoseCandidate.from_summary(
             header.text("SOPInstanceUID"), header.text("FrameOfReferenceUID"), summary

@@ -26,7 +26,7 @@ from ..dose.parts import WeightedDose
 from ..dose.prescription import dose_scale_flag, prescription_of, stated_totals_gy
 from ..dose.registered import DEFORMED
 from ..dose.select import DECIDED, NONE, REFUSED, DoseDecision, decide
-from ..errors import DataError, DoseRefused
+from ..errors import DataError, DoseRefused, GeometryError
 from ..model import Dose
 from ..platform import folder_name, write_json
 from ..resample import resample_onto
@@ -255,11 +255,13 @@ def _write_source(
     if source.role == TOTAL or not exact:
         try:
             _write_rtdose(task.output / f"{source.file}.dcm", dose, source, doses, decision)
-        except DoseRefused as error:
+        except (DoseRefused, GeometryError) as error:
             if not exact:
                 raise
             # The planning system's own object holds the numbers; only a copy of it is missing.
-            problems.append(Problem(source.name, "warning", f"no {source.file}.dcm: {error}"))
+            path = doses.entry(uids[0]).path
+            message = f"{path}: no {source.file}.dcm is written of it: {error}"
+            problems.append(Problem(source.name, "warning", message, path))
     return {
         "name": source.name,
         "role": source.role,
