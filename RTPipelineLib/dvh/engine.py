@@ -46,6 +46,8 @@ MAX_BLOCK_BOXES, MAX_CHOSEN_BOXES = 5e6, 1e8
 BLOCK_BOXES = 1 << 17
 LEAST_EDGE_MM = 1e-3
 MAX_PLANE_CELLS = 1e6
+# Smaller structures than the least volume that is reported (D0.03cc) are flagged.
+TINY_CC = 0.03
 # Cells covered by less are rounding.
 LEAST_COVERAGE = 1e-7
 # Covered boxes add up to the volume of the structure within this share; what is missing beyond it
@@ -131,7 +133,7 @@ def compute_dvh(structure: Contours | Mask, dose: Dose, options: DvhOptions | No
             return _without_numbers(structure, setup)
     else:
         setup = _setup_mask(sections, dose, options)
-    flags = (*sections.flags, *_sum_flags(structure, dose, options))
+    flags = (*setup.coverage.sections.flags, *_sum_flags(structure, dose, options))
     return _integrate(structure, flags, setup, options)
 
 
@@ -380,6 +382,8 @@ def _dvh(
     outside_cc = missing if missing > ROUNDING * setup.volume_cc else 0.0
     volume_cc = covered_cc + outside_cc
     notes = list(flags)
+    if 0 < setup.volume_cc < TINY_CC:
+        notes.append("structure-tiny")
     outside_share = outside_cc / volume_cc if volume_cc > 0 else 0.0
     if outside_share >= UNKNOWN_SHARE:
         notes.append("outside-dose-grid")

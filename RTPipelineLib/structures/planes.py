@@ -19,6 +19,9 @@ PLANE_TOLERANCE = 0.05
 PLANE_TOLERANCE_MM = 0.1
 # A gap is suspicious when it exceeds its neighbouring gaps by this factor.
 GAP_FACTOR = 1.5
+# A gap that both neighbouring gaps exceed by this factor is no slice: a contour lies beside its own
+# plane.
+STRAY_FACTOR = 2.0
 # A normal this near to a reference direction (in rad) is that direction: over 300 mm it is 3 um.
 SNAP_RAD = 1e-5
 # A loop whose triangles have less area in all runs back on itself.
@@ -126,6 +129,8 @@ def plane_stack(
     sizes = np.diff(loops.starts)[order]
     vertex = _ragged(first[order], sizes)
     hole, gap_flags = _holes(w_mm, images, tolerance)
+    if _has_stray_plane(w_mm):
+        flags.append("contour-off-plane")
     image_step = float(np.median(np.diff(images))) if images.size > 1 else float("nan")
     if count == 1 and not image_step > 0:
         flags.append("single-plane-no-thickness")
@@ -214,6 +219,16 @@ def _group(ladder: np.ndarray, tolerance: float) -> np.ndarray:
         plane[i] = plane[i - 1] + new
         begin = ladder[i] if new else begin
     return plane
+
+
+def _has_stray_plane(w: np.ndarray) -> bool:
+    """True when two planes lie so near that one of them was probably meant for the other: a hole
+    that lies beside its plane cuts nothing out of it."""
+    gaps = np.diff(w)
+    if gaps.size < 2:
+        return False
+    padded = np.concatenate([[np.inf], gaps, [np.inf]])
+    return bool(np.any(gaps * STRAY_FACTOR < np.minimum(padded[:-2], padded[2:])))
 
 
 def _holes(

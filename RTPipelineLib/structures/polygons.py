@@ -6,7 +6,7 @@ needs (`coverage.py`). Rules, PS3.3 C.8.8.6.3 and the project's semantics:
 
 * CLOSED_PLANAR: a loop wholly inside another is a hole, even-odd; equal loops count once; loops
   that overlap in part are united (flag `contour-overlap`);
-* CLOSEDPLANAR_XOR: exclusive or;
+* CLOSEDPLANAR_XOR: exclusive or (flag `contour-xor-cancels` where nothing of a plane is left);
 * within one loop the even-odd rule, so that keyholes and self-crossings come out right.
 
 Simple loops, the usual case, only get their orientation set. All others go through a sweep
@@ -83,7 +83,11 @@ def plane_region(loops: list[np.ndarray], xor: list[bool]) -> tuple[np.ndarray, 
             edges = loop_edges(loop, np.array([0, len(loop)]))
             clockwise = signed_areas(edges, np.array([0, len(loop)]))[0] < 0
             parts.append(reversed_edges(edges) if clockwise != is_hole else edges)
-    return np.concatenate(parts), tuple(dict.fromkeys(flags))
+    region = np.concatenate(parts)
+    largest = max(abs(region_area(loop_edges(loop, np.array([0, len(loop)])))) for loop in loops)
+    if any(xor) and region_area(region) <= SAME_AREA * largest:
+        flags.append("contour-xor-cancels")
+    return region, tuple(dict.fromkeys(flags))
 
 
 def robust_region(loops: list[np.ndarray], xor: list[bool]) -> np.ndarray:

@@ -26,6 +26,7 @@ from .polygons import (
 )
 
 TANGLED = "contour-too-tangled"
+CROSSING = "contour-crosses-itself"
 # Cells of several planes that are held at once (12 bytes each).
 WINDOW_CELLS = 1 << 22
 
@@ -89,8 +90,8 @@ class ContourSections:
         return cover(edges, plane, shape, moments=moments, compiled=compiled)
 
     def resolved(self, planes: Sequence[int]) -> ContourSections:
-        """The same with the loops of some planes, which cross themselves, resolved. Raises
-        `TangledError`."""
+        """The same with the loops of some planes, which cross themselves, resolved and flagged.
+        Raises `TangledError`."""
         keep = ~np.isin(self.plane, planes)
         edges, numbers = [self.edges[keep]], [self.plane[keep]]
         for plane in planes:
@@ -103,7 +104,8 @@ class ContourSections:
         order = np.argsort(plane, kind="stable")
         edges, plane = np.concatenate(edges)[order], plane[order]
         area = _areas(edges, plane, len(self.area_mm2))
-        return replace(self, edges=edges, plane=plane, area_mm2=area)
+        flags = tuple(dict.fromkeys([*self.flags, CROSSING]))
+        return replace(self, edges=edges, plane=plane, area_mm2=area, flags=flags)
 
     def layers(
         self,

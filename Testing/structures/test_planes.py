@@ -36,6 +36,22 @@ def test_loops_of_one_plane(positions, planes):
     assert np.all(np.diff(found.w_mm) > 0)
 
 
+@pytest.mark.parametrize(
+    ("positions", "stray"),
+    [
+        ([0, 3, 3.3, 6, 9], True),
+        ([0, 3, 6, 6.3], True),
+        ([0, 0.3, 3, 3.3, 6, 6.3], True),
+        ([0, 3, 6, 9], False),
+        ([0, 3, 4, 5, 6, 9], False),  # a finer part of the scan
+        ([0, 3, 4.6, 6, 9], False),  # a contour on an interpolated slice
+        ([0, 0.3], False),
+    ],
+)
+def test_a_contour_beside_its_plane_is_flagged(positions, stray):
+    assert ("contour-off-plane" in stack(positions).flags) == stray
+
+
 def test_regular_coarser_part_is_no_hole():
     images = np.arange(0, 40, 2.0)
     assert not stack([0, 2, 4, 8, 12, 16], images).hole_after.any()
