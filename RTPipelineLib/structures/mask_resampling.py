@@ -60,23 +60,29 @@ def resample_mask(mask: Mask, grid: Grid, *, nearest: bool = False, whole: bool 
     each voxel that the mask covers or, with `nearest`, the mask's value at its centre. What lies
     outside the grid is lost and flagged `outside-grid`.
     """
-    own = cropped(mask)
-    found = _same_lattice(own, grid)
+    found = _same_lattice(mask, grid)
     if found is None:
-        found = _along_axes(own, grid, nearest)
+        mask = cropped(mask)
+        found = _along_axes(mask, grid, nearest)
     if found is None:
-        found = _oblique(own, grid, nearest)
+        found = _oblique(mask, grid, nearest)
     array, window = found
     if not array.size:
         array, window = np.zeros((1, 1, 1), dtype=array.dtype), (slice(0, 1),) * 3
-    flags = own.flags
-    if beyond(grid, own.grid.corners_mm(edges=True)) and own.array.any():
+    flags = mask.flags
+    if beyond(grid, mask.grid.corners_mm(edges=True)) and _is_beyond(mask, grid):
         flags = tuple(dict.fromkeys([*flags, "outside-grid"]))
     if not whole:
         return replace(mask, array=array, grid=grid.crop(*window), flags=flags)
     all_of_it = np.zeros(grid.shape, dtype=array.dtype)
     all_of_it[window] = array
     return replace(mask, array=all_of_it, grid=grid, flags=flags)
+
+
+def _is_beyond(mask: Mask, grid: Grid) -> bool:
+    """True when a covered voxel lies outside the grid."""
+    part = cropped(mask)
+    return bool(part.array.any()) and beyond(grid, part.grid.corners_mm(edges=True))
 
 
 _Part = tuple[np.ndarray, tuple[slice, slice, slice]]  # values `[k, j, i]` and where they belong

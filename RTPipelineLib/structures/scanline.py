@@ -1,9 +1,7 @@
 """Which pixel centres lie inside regions: even-odd along the rows of a pixel lattice.
 
-This is how most programs turn contours into labels. A centre exactly on an outline, within
-`ON_OUTLINE` of a pixel, counts as inside where the outline runs across its row (both ends of a run
-belong to it); of outlines that run along a row of centres, the one with the lower row index is
-inside and the other is not.
+This is how most programs turn contours into labels. A centre on the outline, within `ON_OUTLINE`
+of a pixel, counts as inside.
 """
 
 from __future__ import annotations
@@ -20,8 +18,7 @@ def centres_inside(edges: np.ndarray, plane: np.ndarray, shape: tuple[int, int, 
     """`[plane, row, column]` booleans of `shape`: which pixel centres lie inside.
 
     `edges` (n, 4) are x0, y0, x1, y1 in pixels, where whole numbers are pixel centres; they may
-    reach beyond the lattice. `plane` (n,) is the plane of each. Boundaries are closed; those of
-    regions (`polygons.py`) are oriented, which only matters on the outline itself.
+    reach beyond the lattice. `plane` (n,) is the plane of each. Boundaries are closed.
     """
     _, rows, columns = shape
     x0, y0, x1, y1 = edges.T
@@ -33,16 +30,35 @@ def centres_inside(edges: np.ndarray, plane: np.ndarray, shape: tuple[int, int, 
     with np.errstate(divide="ignore", invalid="ignore"):  # edges along a row cross none
         slope = (x1 - x0) / (y1 - y0)
     x = x0[index] + (row - y0[index]) * slope[index]
-    # The inside lies to the right of edges that run downwards, and to the left of the others.
-    falls = (y1 < y0)[index]
-    column = np.where(falls, np.ceil(x - ON_OUTLINE), np.floor(x + ON_OUTLINE) + 1)
-    column = np.clip(column, 0, columns).astype(np.int64)
-    turns = np.sort((plane[index] * rows + row) * columns + column)
+    line = plane[index] * rows + row
+    column = np.clip(np.ceil(x), 0, columns).astype(np.int64)
+    turns = np.sort(line * columns + column)
     # Between two turns all pixels are alike; each row has an even number of them.
     lengths = np.diff(turns, prepend=0, append=int(np.prod(shape)))
     alike = np.zeros(len(lengths), dtype=bool)
     alike[1::2] = True
-    return np.repeat(alike, lengths).reshape(shape)
+    label = np.repeat(alike, lengths)
+    nearest = np.rint(x)
+    on = (np.abs(x - nearest) <= ON_OUTLINE) & (nearest >= 0) & (nearest < columns)
+    label[line[on] * columns + nearest[on].astype(np.int64)] = True
+    label = label.reshape(shape)
+    _add_along_rows(label, edges, plane)
+    return label
+
+
+def _add_along_rows(label: np.ndarray, edges: np.ndarray, plane: np.ndarray) -> None:
+    """Set the centres on edges that run along a row of centres, and on first vertices of edges:
+    the rows that these touch are not always crossed."""
+    _, rows, columns = label.shape
+    row = np.rint(edges[:, 1])
+    there = (np.abs(edges[:, 1] - row) <= ON_OUTLINE) & (row >= 0) & (row < rows)
+    x0, _, x1, y1 = edges[there].T
+    row, plane = row[there], plane[there]
+    end = np.where(np.abs(y1 - row) <= ON_OUTLINE, x1, x0)
+    first = np.clip(np.ceil(np.minimum(x0, end) - ON_OUTLINE), 0, columns).astype(np.int64)
+    last = np.clip(np.floor(np.maximum(x0, end) + ON_OUTLINE) + 1, 0, columns).astype(np.int64)
+    index, step = runs(np.maximum(last - first, 0))
+    label[plane[index], row[index].astype(np.int64), first[index] + step] = True
 
 
 def points_inside(

@@ -227,6 +227,19 @@ def test_keyholes_crossings_and_xor_by_pixel_centres() -> None:
     assert tie[4, 0] and tie[4, 7] and not tie[0, 4] and not tie[7, 4]
 
 
+def test_centres_on_the_outline_are_inside() -> None:
+    grid = Grid([0.0, 0.0, 0.0], np.eye(3), [1.0, 1.0, 1.0], (3, 8, 8))
+    square = voxelise(box([2, 3], [5, 6], np.arange(3.0)), grid, "centre", whole=True).array[1]
+    expected = np.zeros((8, 8), dtype=bool)
+    expected[3:7, 2:6] = True
+    np.testing.assert_array_equal(square, expected)
+    diamond = np.array([(3, 1), (5, 3), (3, 5), (1, 3)])
+    loops = [np.column_stack([diamond, np.full(4, w)]) for w in range(3)]
+    found = voxelise(Contours.from_loops("A", loops), grid, "centre", whole=True).array[1]
+    y, x = np.indices((8, 8))
+    np.testing.assert_array_equal(found, np.abs(x - 3) + np.abs(y - 3) <= 2)
+
+
 def test_which_contour_stands_for_a_slice() -> None:
     grid = Grid([0.0, 0.0, 0.0], np.eye(3), [1.0, 1.0, 1.0], (24, 10, 10))
     images = ImagePlanes(np.array([0.0, 0.0, 1.0]), np.arange(24.0))
