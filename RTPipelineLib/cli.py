@@ -11,7 +11,6 @@ import io
 import logging
 import re
 import sys
-import warnings
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
@@ -20,6 +19,7 @@ from typing import NoReturn
 from . import __version__
 from .commands import BUG, INTERRUPTED, NOTHING_DONE, SOME_FAILED, printable
 from .errors import OutputError, RTPipelineError, UsageError
+from .messages import send_messages
 
 log = logging.getLogger(__name__)
 
@@ -145,15 +145,7 @@ def _set_up_messages(parsed: argparse.Namespace) -> None:
             raise UsageError(f"--log {parsed.log} cannot be written: {error.strerror}") from error
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         handlers.append(file)
-    package = logging.getLogger(__package__)
-    for old in package.handlers:  # of an earlier call in this process
-        old.close()
-    package.handlers[:] = handlers
-    package.setLevel(logging.DEBUG)
-    package.propagate = False
-    # pydicom warns about every odd value of every file; what matters is a flag or a row of ours.
-    warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    send_messages(handlers)
 
 
 if __name__ == "__main__":

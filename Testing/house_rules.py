@@ -24,6 +24,7 @@ _ARITHMETIC = {"structures", "dose", "dvh", "radiomics", "quality"}
 _STAGES = _FACTS | _ARITHMETIC | {"segmentation", "crosscheck", "report", "review"}
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
+    "messages": set(),
     "geometry": set(),
     "model": {"errors", "geometry"},
     "platform": {"errors"},
@@ -45,9 +46,9 @@ ROOMS: dict[str, set[str]] = {
     "review": _BASE | {"platform", "course"},
     "phantoms": _BASE | {"platform", "dicom"},
     "stages": _STAGES,
-    "run": _STAGES | {"stages"},
+    "run": _STAGES | {"stages", "messages"},
     "commands": _STAGES | {"stages", "run", "phantoms"},
-    "cli": {"errors", "commands"},
+    "cli": {"errors", "messages", "commands"},
     "scene": _STAGES | {"stages", "run", "cli"},
     "": _STAGES,
     "__main__": {"cli"},

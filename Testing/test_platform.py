@@ -598,6 +598,18 @@ def test_those_seen_before_end_though_nothing_leads_to_them_now(tmp_path: Path, 
     assert not runs(daemon)
 
 
+@POSIX_ONLY
+def test_a_daemon_is_known_by_its_mark_when_its_tree_is_gone(tmp_path: Path, python) -> None:
+    process = python(DAEMON, tmp_path / "pid", "stay")
+    process.stdout.readline()
+    process.kill()
+    process.wait()
+    daemon = int((tmp_path / "pid").read_text())
+    assert runs(daemon)
+    platform.kill_tree(process, 0)
+    assert not runs(daemon)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux hands orphans on")
 def test_a_worker_ends_what_was_left_running(tmp_path: Path, python) -> None:
     process = python(DAEMON, tmp_path / "pid", "end")

@@ -19,12 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Aggregate under the lock of the output folder."""
     from ..config import load_config
-    from ..platform import FolderLock
     from ..run.aggregate import aggregate
-    from ..run.pipeline import existing_output
+    from ..run.output import existing_output, hold_output
 
     out = existing_output(arguments.out)
-    with FolderLock(out):
+    with hold_output(out, "aggregate"):
         summary = aggregate(out, load_config(out / "config.yaml"))
     for line in summary.lines():
         log.info("%s", line)

@@ -28,7 +28,7 @@ def main(arguments: argparse.Namespace) -> int:
     The cohort holds a damaged file on purpose, for which `run` ends with 3. The demo ends with 0
     when the failures are exactly the planted ones.
     """
-    from ..run.pipeline import make_output_folder
+    from ..run.output import make_output_folder
 
     out = make_output_folder(arguments.out)
     arguments.dicom_dir, arguments.out = out / "dicom", out / "rtpipeline"

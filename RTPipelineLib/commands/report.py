@@ -18,12 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Write `results/report.html` and say where it is."""
-    from ..platform import FolderLock
     from ..run.cohort_report import write_cohort_report
-    from ..run.pipeline import existing_output
+    from ..run.output import existing_output, hold_output
 
     out = existing_output(arguments.out)
-    with FolderLock(out):
+    with hold_output(out, "report"):
         path = write_cohort_report(out)
     log.info("%s", path)
     return ALL_DONE

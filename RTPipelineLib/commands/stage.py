@@ -21,44 +21,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--overrides", metavar="F", type=Path, help="decisions kept outside OUT")
     parser.add_argument("--progress", choices=["json", "none"], default="none")
-    # An engine passes its process number, so that the stage ends when the engine does.
-    parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
+    # An engine that calls this command holds the lock of OUT itself.
+    parser.add_argument("--from-engine", action="store_true", help=argparse.SUPPRESS)
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Run the stage; its result is in its record, the exit status says whether it failed."""
     from ..config import load_config
-    from ..course import read_course
+    from ..course import COURSE_FILE, read_course
+    from ..errors import UsageError
     from ..overrides import decisions_for, read_overrides_file
-    from ..platform import exit_with_parent
-    from ..run.execute import execute
+    from ..platform import FolderLock
+    from ..run.local import Job, LocalEngine
     from ..stages import check_names
 
-    if arguments.parent is not None:
-        exit_with_parent(arguments.parent)
     check_names([arguments.name])
     folder = arguments.course_dir.resolve()
-    course = read_course(folder)
-    used = folder.parent.parent / "config.yaml"
-    config = load_config(arguments.config or (used if used.exists() else None))
-    outside = read_overrides_file(arguments.overrides) if arguments.overrides else {}
-    overrides = decisions_for(folder, course, outside)
-    record = execute(
-        arguments.name,
-        folder,
-        config,
-        overrides,
-        _print_json(arguments.name) if arguments.progress == "json" else lambda *_: None,
-    )
-    log.info(
-        "%s: %s%s", record.stage, record.status, f" ({record.reason})" if record.reason else ""
-    )
+    if not (folder / COURSE_FILE).is_file():
+        raise UsageError(
+            f"{folder} is not a course folder: it has no {COURSE_FILE}; give OUT/<patient>/<course>"
+        )
+    out = folder.parent.parent
+    if not arguments.from_engine:
+        FolderLock(out).refuse_if_held()
+    used = out / "config.yaml"
+    path = arguments.config or (used if used.exists() else None)
+    others = arguments.overrides.resolve() if arguments.overrides else None
+    outside = read_overrides_file(others) if others else {}
+    job = Job(folder, decisions_for(folder, read_course(folder), outside), (arguments.name,))
+    report = _print_json if arguments.progress == "json" else lambda *_: None
+    config = load_config(path)
+    path = path.resolve() if path else None
+    engine = LocalEngine(config, path, others, jobs=1, force=True, report=report)
+    ((record,),) = engine.run([job]).values()
+    message = f"{record.stage}: {record.status}{f' ({record.reason})' if record.reason else ''}"
+    log.log(logging.ERROR if record.is_failure else logging.INFO, "%s", message)
     return SOME_FAILED if record.is_failure else ALL_DONE
 
 
-def _print_json(stage: str):
-    def show(done: int, total: int, message: str) -> None:
-        event = {"event": "progress", "stage": stage, "done": done, "total": total}
-        print(json.dumps({**event, "message": message}), flush=True)
-
-    return show
+def _print_json(course: str, stage: str, done: int, total: int, message: str) -> None:
+    event = {"event": "progress", "stage": stage, "done": done, "total": total}
+    print(json.dumps({**event, "message": message}), flush=True)

@@ -18,7 +18,7 @@ def main(arguments: argparse.Namespace) -> int:
     from ..course import course_folders, read_course
     from ..errors import DataError
     from ..run.ledger import valid_record
-    from ..run.pipeline import existing_output, read_run
+    from ..run.output import existing_output, read_run
     from ..stages import STAGES
     from ..stages.facts import course_row
 

@@ -333,7 +333,7 @@ class RunKeys(Section):
 
     jobs: PositiveInt | None = Field(None, description="stages at a time; null: one per core")
     memory_gb: PositiveFloat | None = Field(
-        None, description="GB for all stages together; null: what the machine has"
+        None, description="GB for all stages together; null: nine tenths of the machine"
     )
     timeout_s: PositiveFloat = Field(3600.0, description="seconds for one stage of one course")
 

@@ -16,6 +16,7 @@ from .processes import (
     TreeProcess,
     TreeState,
     adopt_orphans,
+    die_with_starter,
     end_children,
     exit_with_parent,
     find_process,
@@ -27,6 +28,7 @@ from .processes import (
 from .streams import redirect_output, take_channel
 from .writes import (
     atomic_path,
+    check_space,
     clean_leftovers,
     output_error,
     plain,
@@ -44,8 +46,10 @@ __all__ = [
     "adopt_orphans",
     "atomic_path",
     "available_cores",
+    "check_space",
     "clean_leftovers",
     "current_memory_mb",
+    "die_with_starter",
     "end_children",
     "exit_with_parent",
     "find_process",

@@ -110,6 +110,11 @@ class FolderLock:
         except FileNotFoundError:
             return False  # it has just gone
 
+    def refuse_if_held(self) -> None:
+        """Raise `OutputError` when somebody holds the folder, and take nothing."""
+        if self._holder_lives(trusted=False):
+            raise self._refusal()
+
     def _time_of_the_share(self) -> float:
         """The clock that the folder's files are dated by, which may be another computer's."""
         probe = temporary_path(self.folder / "clock")

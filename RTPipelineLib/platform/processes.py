@@ -6,6 +6,7 @@ psutil is imported by the functions, because a plain write has to work where it 
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
 import sys
 import threading
@@ -23,13 +24,16 @@ if TYPE_CHECKING:
 
     from .windows_job import Job
 
-PR_SET_CHILD_SUBREAPER = 36  # Linux, prctl(2)
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # Linux, prctl(2)
 CREATE_SUSPENDED = 0x4  # Windows, CreateProcess
+MARK = "RTPIPELINE_TREE_"
 
 
 class TreeProcess(subprocess.Popen[bytes]):
-    """A process that `start_process` made; on Windows with its job object."""
+    """A process that `start_process` made: `mark` is a variable in the environment of its whole
+    tree, `job` its job object on Windows."""
 
+    mark: str = ""
     job: Job | None = None
 
 
@@ -44,16 +48,18 @@ def start_process(
 ) -> TreeProcess:
     """Start a program as the head of its own process tree, so that `kill_tree` ends all of it.
 
-    `env` is the complete environment (None: ours). Pipes carry bytes. Ctrl+C in the terminal does
-    not reach it: whoever starts a process ends it. Raises `OSError` when it cannot be started.
+    `env` is the complete environment (None: ours); a mark of the tree is added. Pipes carry bytes.
+    Ctrl+C in the terminal does not reach it: whoever starts a process ends it. Raises `OSError`
+    when it cannot be started.
     """
     flags = 0
     if WINDOWS:  # suspended until it is in its job, so that no child of it stays outside
         flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
         flags |= CREATE_SUSPENDED
+    mark = f"{MARK}{secrets.token_hex(8)}"
     process = TreeProcess(
         [os.fspath(arg) for arg in args],
-        env=None if env is None else dict(env),
+        env={**(os.environ if env is None else env), mark: "1"},
         cwd=cwd,
         stdin=stdin,
         stdout=stdout,
@@ -61,6 +67,7 @@ def start_process(
         start_new_session=not WINDOWS,
         creationflags=flags,
     )
+    process.mark = mark
     if WINDOWS:
         import psutil
 
@@ -78,16 +85,16 @@ def kill_tree(
 ) -> None:
     """End a process of `start_process` with all its descendants: ask, wait `grace_s`, then kill.
 
-    Finds orphans of the tree too: on POSIX by their session, on Windows by their job, everywhere
-    those that `seen` names (of `look_at_trees`, some of which may have left both). Does nothing
-    when all are gone. The caller still calls `wait` on its `Popen`. Returns when none of them runs.
+    Finds orphans of the tree too: on POSIX by their session, on Windows by their job, those that
+    `seen` names (of `look_at_trees`), and of a `TreeProcess` whoever has its mark, so that a daemon
+    that has left everything else does not escape. Does nothing when all are gone. The caller still
+    calls `wait` on its `Popen`. Returns when none of them runs.
     """
     pid = process if isinstance(process, int) else process.pid
     if grace_s > 0:
         for member in _members(pid, seen):
             _signal(member, "terminate")
-        if _wait_gone(pid, seen, grace_s):
-            return
+        _wait_gone(pid, seen, grace_s)
     root = find_process(pid)
     if root is not None:  # it starts nothing more, and adopts what its dead children leave
         _signal(root, "suspend")
@@ -102,6 +109,11 @@ def kill_tree(
     while not _wait_gone(pid, seen, 0.5):
         for member in _members(pid, seen):
             _signal(member, "kill")
+    if isinstance(process, TreeProcess):
+        while marked := _marked(process.mark):
+            for member in marked:
+                _signal(member, "kill")
+            time.sleep(0.01)
 
 
 def end_children() -> int:
@@ -120,10 +132,20 @@ def end_children() -> int:
 def adopt_orphans() -> None:
     """From now on, descendants that lose their parent become children of this process (Linux), so
     that no daemon gets out of the tree."""
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def die_with_starter() -> None:
+    """From now on, the end of the thread that started this process kills it (Linux), even where it
+    hangs in a library that lets no thread of ours look after the parent."""
+    _prctl(PR_SET_PDEATHSIG, 9)
+
+
+def _prctl(option: int, value: int) -> None:
     if sys.platform == "linux":
         import ctypes
 
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -223,6 +245,18 @@ def _members(pid: int, seen: Collection[psutil.Process] = ()) -> list[psutil.Pro
                 if os.getsid(other) == pid:
                     found.add(psutil.Process(other))
     return [process for process in found if process.pid != os.getpid() and _runs(process)]
+
+
+def _marked(mark: str) -> list[psutil.Process]:
+    """Processes that have this variable in their environment."""
+    import psutil
+
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if mark in process.environ() and _runs(process):
+                found.append(process)
+    return found
 
 
 def _wait_gone(pid: int, seen: Collection[psutil.Process], seconds: float) -> bool:

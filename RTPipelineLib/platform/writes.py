@@ -158,6 +158,18 @@ def clean_leftovers(parent: Path) -> None:
                 path.unlink()
 
 
+def check_space(folder: Path, size: int = 1 << 20) -> None:
+    """Write `size` bytes into a folder and remove them again; raises `OutputError` when the disk
+    refuses. For libraries whose errors do not say why they could not write."""
+    probe = temporary_path(folder / "space")
+    try:
+        probe.write_bytes(bytes(size))
+    except OSError as error:
+        raise output_error(folder, error) from error
+    finally:
+        probe.unlink(missing_ok=True)
+
+
 def output_error(path: Path, error: OSError) -> OutputError:
     """The one sentence that a user gets for a failed write."""
     if error.errno in _FULL_DISK:

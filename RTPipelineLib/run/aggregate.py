@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,6 +59,19 @@ class Summary:
         """True when the exit status has to be 3."""
         return bool(self.failures)
 
+    def about(self, patients: Sequence[str], stages: Sequence[str]) -> Summary:
+        """The same with the failures and decisions that concern these patients (none: all) and
+        stages. A file that nobody could read may be any patient's."""
+
+        def concerns(row: dict[str, str]) -> bool:
+            mine = not patients or row["patient_id"] in ("", *patients)
+            return mine and (row["stage"] in stages or row["stage"] not in STAGES)
+
+        waiting = self.waiting
+        if patients:
+            waiting = tuple(w for w in waiting if w.startswith(tuple(f"{p}/" for p in patients)))
+        return replace(self, failures=tuple(filter(concerns, self.failures)), waiting=waiting)
+
     def lines(self) -> list[str]:
         """The end of a run in a few lines, failures included."""
         counts = ", ".join(f"{n} {status}" for status, n in sorted(self.statuses.items()))
@@ -71,12 +84,13 @@ class Summary:
         return lines
 
 
-def aggregate(out: Path, config: Config) -> Summary:
+def aggregate(out: Path, config: Config, unwritten: Sequence[dict[str, str]] = ()) -> Summary:
     """Write `results/` of an output folder from its course folders and its index.
 
-    A course or table that cannot be read is a row of `failures`, never an absence.
+    A course or table that cannot be read is a row of `failures`, never an absence. `unwritten` are
+    such rows (`failure_row`) of what could not be noted in the course folders.
     """
-    failures = _index_failures(out / "index.sqlite")
+    failures = [*unwritten, *_index_failures(out / "index.sqlite")]
     rows: list[dict] = []
     files: dict[str, list[tuple[Course, Path]]] = {name: [] for name in COURSE_TABLES}
     statuses: Counter[str] = Counter()
@@ -85,7 +99,7 @@ def aggregate(out: Path, config: Config) -> Summary:
         try:
             course = read_course(folder)
         except DataError as error:
-            failures.append(_failure("", folder.name, "", "course", str(error), folder))
+            failures.append(failure_row("", folder.name, "", "course", str(error), folder))
             continue
         records = _records(folder, course, failures)
         statuses.update(record.status for record in records.values())
@@ -115,7 +129,7 @@ def _index_failures(database: Path) -> list[dict[str, str]]:
         return []
     with Index(database) as index:
         failures = [
-            _failure("", "", "index", "file", item.reason, item.path)
+            failure_row("", "", "index", "file", item.reason, item.path)
             for item in index.unreadable()
             if item.damaged
         ]
@@ -125,7 +139,7 @@ def _index_failures(database: Path) -> list[dict[str, str]]:
                     f"{len(paths)} files have the same SOP Instance UID {uid} but different "
                     f"content ({', '.join(paths)}); none of them was used, keep the right one"
                 )
-                failures.append(_failure("", "", "index", "duplicate", message, paths[0]))
+                failures.append(failure_row("", "", "index", "duplicate", message, paths[0]))
     return failures
 
 
@@ -137,7 +151,7 @@ def _records(folder: Path, course: Course, failures: list[dict[str, str]]) -> di
             record = read_record(folder, name)
         except DataError as error:
             failures.append(
-                _failure(course.patient_id, course.course_id, name, "record", str(error), folder)
+                failure_row(course.patient_id, course.course_id, name, "record", str(error), folder)
             )
             continue
         if record is None:
@@ -146,7 +160,7 @@ def _records(folder: Path, course: Course, failures: list[dict[str, str]]) -> di
         errors = [p for p in record.problems if p.severity == "error"]
         for problem in errors:
             failures.append(
-                _failure(
+                failure_row(
                     course.patient_id,
                     course.course_id,
                     name,
@@ -157,7 +171,7 @@ def _records(folder: Path, course: Course, failures: list[dict[str, str]]) -> di
             )
         if record.is_failure and not errors:
             failures.append(
-                _failure(course.patient_id, course.course_id, name, name, record.reason, "")
+                failure_row(course.patient_id, course.course_id, name, name, record.reason, "")
             )
     return records
 
@@ -182,7 +196,7 @@ def _joined(
     for path, reason in unreadable:
         course = courses[path]
         failures.append(
-            _failure(course.patient_id, course.course_id, "aggregate", table, reason, path)
+            failure_row(course.patient_id, course.course_id, "aggregate", table, reason, path)
         )
     return joined
 
@@ -207,8 +221,9 @@ def _status(record: Record | None) -> str:
     return f"{record.status}: {record.reason}" if record.reason else record.status
 
 
-def _failure(
+def failure_row(
     patient: str, course: str, stage: str, item: str, error: str, file: Path | str
 ) -> dict[str, str]:
+    """One row of `failures`."""
     values = (patient, course, stage, item, "error", error, str(file))
     return dict(zip(FAILURE_COLUMNS, values, strict=True))

@@ -18,14 +18,18 @@ from pathlib import Path
 
 from ..config import Config
 from ..course import Course, read_course
-from ..errors import ConfigError, RTPipelineError
+from ..errors import ConfigError, OutputError, RTPipelineError
 from ..overrides import OVERRIDES_FILE, Overrides, read_course_overrides
 from ..platform import (
+    FolderLock,
+    check_space,
     clean_leftovers,
+    current_memory_mb,
     output_error,
     peak_memory_mb,
     remove_folder,
     replace_folder,
+    restart_peak_memory,
     temporary_path,
 )
 from ..stages import (
@@ -59,10 +63,22 @@ def execute(
     """Run one stage and leave its output and record in the course folder.
 
     Without `overrides` (the course's file is wrong) a stage that heeds decisions fails. Returns the
-    record, whatever became of the stage. Raises `DataError` when the folder is no course and
-    `OutputError` when it cannot be written.
+    record, whatever became of the stage. Raises `DataError` when the folder is no course,
+    `OutputError` when it cannot be written or is in use, and `MemoryError`.
     """
-    stage = get_stage(name)
+    with FolderLock(folder, f"rtpipeline stage {name}"):
+        return _execute(get_stage(name), folder, config, overrides, progress)
+
+
+def _execute(
+    stage: Stage,
+    folder: Path,
+    config: Config,
+    overrides: Overrides | None,
+    progress: Progress,
+) -> Record:
+    name = stage.name
+    anew = restart_peak_memory()  # of the stages before it in this process
     course = read_course(folder)
     started, clock = (
         datetime.now().astimezone().isoformat(timespec="milliseconds"),
@@ -99,7 +115,8 @@ def execute(
         versions=package_versions(),
         started=started,
         seconds=round(time.perf_counter() - clock, 3),
-        peak_memory_mb=round(peak_memory_mb(), 1),
+        # Without a peak of its own, the least it can have been: the engine knows more.
+        peak_memory_mb=round(peak_memory_mb() if anew else current_memory_mb(), 1),
     )
     if before is None or (before.fingerprint, before.status) != (mark, record.status):
         _forget_dependants(name, folder)
@@ -135,16 +152,15 @@ def _run(
     try:
         return stage.run(Task(course, folder, output, config, decisions, progress))
     except RTPipelineError as error:
-        log.error("%s", error)
-        path = getattr(error, "path", None) or ""
-        return Outcome(FAILED, str(error), (Problem(stage.name, "error", str(error), path),))
+        return _failed(stage, error)
     except MemoryError:
-        message = (
-            "the memory did not suffice; use fewer jobs (--jobs) or a machine with more memory"
-        )
-        return Outcome(FAILED, message, (Problem(stage.name, "error", message),))
+        raise  # no failure in words: the engine tries again with more memory
     except Exception as error:
         log.error("%s", traceback.format_exc())
+        try:
+            check_space(output)
+        except OutputError as full:
+            return _failed(stage, full)
         what = traceback.extract_tb(error.__traceback__)[-1]
         message = (
             f"internal error in stage {stage.name}: {type(error).__name__}: {error} "
@@ -163,6 +179,12 @@ def _undecidable(stage: Stage, folder: Path) -> Outcome:
         reason = str(error)
     problem = Problem(stage.name, "error", reason, str(folder / OVERRIDES_FILE))
     return Outcome(FAILED, reason, (problem,))
+
+
+def _failed(stage: Stage, error: RTPipelineError) -> Outcome:
+    log.error("%s", error)
+    path = getattr(error, "path", None) or ""
+    return Outcome(FAILED, str(error), (Problem(stage.name, "error", str(error), path),))
 
 
 def _sizes(folder: Path, name: str) -> dict[str, int]:

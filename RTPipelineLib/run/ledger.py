@@ -37,7 +37,8 @@ class FileState:
 
 @dataclass(frozen=True)
 class Record:
-    """One run of one stage; what `stages/<stage>.json` holds."""
+    """One run of one stage; what `stages/<stage>.json` holds. `attempts` says how the runs before
+    it ended that it repeats."""
 
     stage: str
     status: str
@@ -52,6 +53,7 @@ class Record:
     started: str = ""
     seconds: float = 0.0
     peak_memory_mb: float = 0.0
+    attempts: tuple[str, ...] = ()
 
     @property
     def is_failure(self) -> bool:
@@ -78,6 +80,7 @@ def read_record(folder: Path, stage: str) -> Record | None:
                 **data,
                 "inputs": tuple(FileState(**item) for item in data["inputs"]),
                 "problems": tuple(Problem(**item) for item in data["problems"]),
+                "attempts": tuple(data.get("attempts", ())),
             }
         )
     except FileNotFoundError:

@@ -1,53 +1,54 @@
-"""The local engine: every stage of every course is a child process; one failure stops nothing
-else."""
+"""The local engine: every stage of every course runs in a child process that can be ended alone;
+one failure stops nothing else.
+
+A slot is a thread with a worker process, which runs one stage after another and is replaced after
+every end that was not in words: a time limit, a signal, too much memory.
+"""
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from ..config import Config
 from ..course import read_course
 from ..errors import DataError, OutputError
-from ..overrides import Overrides
-from ..platform import kill_tree, start_process
-from ..stages import FAILED, Problem, get_stage
+from ..platform import machine_memory_mb
+from ..stages import FAILED, Need, Problem, get_stage
+from .board import Board, Job, Ticket
+from .child import MEMORY
 from .ledger import Record, current_record, valid_record, write_record
+from .watch import MemoryWatch
+from .workers import INTERRUPT, SAID, SIGNAL, START, STATUS, TIME, End, Order, Worker
+
+__all__ = ["Job", "LocalEngine"]
 
 log = logging.getLogger(__name__)
 
 Report = Callable[[str, str, int, int, str], None]  # course, stage, done, total, message
 
-
-@dataclass(frozen=True)
-class Job:
-    """One course and what to do with it; `overrides` is None where they cannot be read (its stages
-    then say so)."""
-
-    folder: Path
-    overrides: Overrides | None
-    stages: tuple[str, ...]
+SIGKILL = 9  # how a system without memory ends processes
+ATTEMPTS = 2
+REPEATED = {SIGNAL, START, MEMORY, STATUS}
+SHARE_OF_MACHINE = 0.9
 
 
 class LocalEngine:
-    """Runs the stages of many courses, `jobs` courses at a time, each stage in its own process.
+    """Runs the stages of many courses, `jobs` at a time.
 
-    `config_path` is the configuration as used, `overrides_path` a file of decisions outside the
-    output folder or None; the children read both.
+    `config_path` is the configuration as used (None: the defaults), `overrides_path` a file of
+    decisions outside the output folder or None; the workers read both.
     """
 
     def __init__(
         self,
         config: Config,
-        config_path: Path,
+        config_path: Path | None,
         overrides_path: Path | None,
         *,
         jobs: int,
@@ -56,134 +57,190 @@ class LocalEngine:
         advance: Callable[[str], None] = lambda course: None,
     ) -> None:
         self.config = config
-        self.config_path = config_path
-        self.overrides_path = overrides_path
-        self.jobs = jobs
+        self.jobs = max(1, jobs)
         self.force = force
         self.report = report
         self.advance = advance
-        self._children: set[subprocess.Popen[bytes]] = set()
-        self._lock = threading.Lock()
-        self._stop = threading.Event()
+        self.memory_gb = config.run.memory_gb or SHARE_OF_MACHINE * machine_memory_mb() / 1000
+        files = {"--config": config_path, "--overrides": overrides_path}
+        self._arguments = [part for name, path in files.items() if path for part in (name, path)]
+        self._stopped = threading.Event()
 
     def run(self, work: Sequence[Job]) -> dict[Path, list[Record]]:
-        """Records of all stages by course folder. An interrupt ends the children and is raised
-        again."""
-        with ThreadPoolExecutor(max_workers=max(1, self.jobs)) as pool:
+        """Records of all stages by course folder, without their lists of files. An interrupt ends
+        the workers and is raised again."""
+        everything = Need(self.jobs, self.memory_gb, gpu=True)
+        board = Board(work, everything, lambda name: get_stage(name).need(self.config))
+        slots = min(self.jobs, len(work))
+        with MemoryWatch(self.memory_gb) as watch, ThreadPoolExecutor(max(1, slots)) as pool:
             try:
-                results = list(pool.map(self._course, work))
+                running = {pool.submit(self._slot, board, watch) for _ in range(slots)}
+                while running:  # on Windows an interrupt is seen between two waits only
+                    done, running = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
+                    for slot in done:
+                        slot.result()
             except BaseException:
-                self._stop.set()
-                with self._lock:
-                    children = list(self._children)
-                for child in children:
-                    kill_tree(child.pid)
+                self._stopped.set()
                 raise
-        return {job.folder: records for job, records in zip(work, results, strict=True)}
-
-    def _course(self, job: Job) -> list[Record]:
-        records = []
-        for number, name in enumerate(job.stages):
-            if self._stop.is_set():
-                break
-            self.report(job.folder.name, name, number, len(job.stages), "")
-            records.append(self._stage(job, name))
-            self.report(job.folder.name, name, number + 1, len(job.stages), records[-1].status)
-        self.advance(job.folder.name)
-        return records
-
-    def _stage(self, job: Job, name: str) -> Record:
-        if not self.force and job.overrides is not None:
-            try:
-                known = valid_record(job.folder, name)
-                course = read_course(job.folder)
-                record = current_record(
-                    get_stage(name), course, job.folder, self.config, job.overrides
-                )
-                if record is not None:
-                    if record != known:  # touched files: their new times save the next hashing
-                        write_record(job.folder, record)
-                    return record
-            except DataError:
-                pass  # the child says what is wrong with the course, in its record
-        try:
-            return self._spawn(job.folder, name)
-        except (OSError, OutputError) as error:  # a folder that cannot be written: this course only
-            message = f"{job.folder}: stage {name} could not be started or noted: {error}"
-            log.error("%s", message)
-            return Record(name, FAILED, message, "", problems=(Problem(name, "error", message),))
-
-    def _spawn(self, folder: Path, name: str) -> Record:
-        before = valid_record(folder, name)
-        arguments = [
-            sys.executable,
-            "-m",
-            __package__.partition(".")[0],
-            "stage",
-            name,
-            str(folder),
-        ]
-        arguments += ["--config", str(self.config_path), "--progress", "json"]
-        arguments += ["--parent", str(os.getpid())]
-        if self.overrides_path is not None:
-            arguments += ["--overrides", str(self.overrides_path)]
-        logs = folder / "logs"
-        logs.mkdir(exist_ok=True)
-        with (logs / f"{name}.log").open("wb") as errors:
-            child = start_process(
-                arguments, env=_environment(), stdout=subprocess.PIPE, stderr=errors
-            )
-            with self._lock:
-                self._children.add(child)
-            if self._stop.is_set():  # the interrupt came too early to see this child
-                kill_tree(child.pid)
-            timed_out = threading.Event()
-
-            def end() -> None:
-                timed_out.set()
-                kill_tree(child.pid)
-
-            timer = threading.Timer(self.config.run.timeout_s, end)
-            timer.start()
-            try:
-                self._follow(child, folder, name)
-                status = child.wait()
             finally:
-                timer.cancel()
-                child.stdout.close()
-                with self._lock:
-                    self._children.discard(child)
+                board.stop()
+        return {ticket.job.folder: ticket.records for ticket in board.tickets}
+
+    def _slot(self, board: Board, watch: MemoryWatch) -> None:
+        """Take tickets until there are none."""
+        seat = _Seat(self._arguments, watch, self._stopped)
+        try:
+            while (ticket := board.take()) is not None and not self._stopped.is_set():
+                alone = self._advance(ticket, seat)
+                board.give_back(ticket, alone=alone)
+        except BaseException:  # a bug of ours must not leave the other slots waiting
+            board.stop()
+            raise
+        finally:
+            seat.leave()
+
+    def _advance(self, ticket: Ticket, seat: _Seat) -> bool:
+        """Run the ticket's stage, or find that its result holds. True when it has to be repeated
+        with all memory for itself."""
+        job, name, number = ticket.job, ticket.stage, len(ticket.records)
+        total = len(job.stages)
+        self.report(job.folder.name, name, number, total, "")
+        record = None if self.force or ticket.attempts else self._known(job, name)
+        if record is None:
+            record, alone = self._attempt(ticket, seat)
+            if record is None:
+                return alone
+        ticket.records.append(replace(record, inputs=(), outputs={}, versions={}))
+        ticket.attempts = ()
+        self.report(job.folder.name, name, number + 1, total, record.status)
+        if ticket.is_complete:
+            self.advance(job.folder.name)
+        return False
+
+    def _known(self, job: Job, name: str) -> Record | None:
+        """The record of an earlier run that still holds."""
+        if job.overrides is None:
+            return None
+        try:
+            course = read_course(job.folder)
+            known = valid_record(job.folder, name)
+            stage = get_stage(name)
+            record = current_record(stage, course, job.folder, self.config, job.overrides)
+            if record is not None and record != known:
+                write_record(job.folder, record)  # touched files: new times save the next hashing
+        except (DataError, OutputError, OSError):
+            return None  # the worker says what is wrong with the course
+        return record
+
+    def _attempt(self, ticket: Ticket, seat: _Seat) -> tuple[Record | None, bool]:
+        """Run a stage once. Its record, or None when it is to be repeated (and whether alone)."""
+        folder, name = ticket.job.folder, ticket.stage
+        before = valid_record(folder, name)
+        order = Order(name, folder, self.config.run.timeout_s)
+
+        def progress(done: int, total: int, message: str) -> None:
+            self.report(folder.name, name, done, total, message)
+
+        try:
+            end = seat.run(order, progress, first=not ticket.attempts)
+        except OSError as error:  # a folder that cannot be written, no more processes
+            end = End(SAID, text=f"{folder}: stage {name} could not be started: {error}")
         record = valid_record(folder, name)
-        if record is None or (before is not None and record.started == before.started):
-            limit = self.config.run.timeout_s
-            how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-            if timed_out.is_set():
-                how = f"was ended after {limit:g} s (run.timeout_s)"
-            return self._died(folder, name, how)
+        written = record is not None and (before is None or record.started != before.started)
+        if end is None and written:
+            return self._amended(folder, record, ticket.attempts, seat.peak_mb), False
+        end = end or End(SAID, text="it left no record")
+        if end.kind in REPEATED and len(ticket.attempts) + 1 < ATTEMPTS:
+            ticket.attempts += (self._words(end),)
+            log.warning("%s: stage %s %s; it is tried again", folder, name, self._words(end))
+            return None, end.kind == MEMORY or (end.kind, end.number) == (SIGNAL, SIGKILL)
+        return self._failed(order, end, ticket.attempts, seat.peak_mb), False
+
+    def _words(self, end: End) -> str:
+        """What became of the process of a stage."""
+        return {
+            TIME: f"was ended after {self.config.run.timeout_s:g} s (run.timeout_s)",
+            MEMORY: f"was ended for lack of memory (run.memory_gb: {self.memory_gb:.3g} GB)",
+            SIGNAL: f"was killed by signal {end.number}"
+            + (" (the system may have run out of memory)" if end.number == SIGKILL else ""),
+            START: f"could not be started (its process ended with status {end.number})",
+            STATUS: f"ended with status {end.number}",
+            INTERRUPT: "was interrupted",
+        }.get(end.kind, end.text)
+
+    def _failed(self, order: Order, end: End, attempts: tuple[str, ...], peak_mb: float) -> Record:
+        """The record of a stage that left none."""
+        name, folder = order.stage, order.folder
+        message = self._words(end)
+        if end.kind != SAID:
+            again = " again" if attempts else ""
+            message = f"the process of stage {name} {message}{again}; see {folder.name}/"
+            message += order.log.relative_to(folder).as_posix()
+        record = Record(
+            name,
+            FAILED,
+            message,
+            "",
+            problems=(Problem(name, "error", message),),
+            peak_memory_mb=round(peak_mb, 1),
+            attempts=attempts,
+        )
+        if end.kind != INTERRUPT:  # what was interrupted has simply not run
+            log.error("%s: %s", folder, message)
+            with suppress(OutputError, OSError):  # the record is returned in any case
+                write_record(folder, record)
         return record
 
-    def _follow(self, child: subprocess.Popen[bytes], folder: Path, name: str) -> None:
-        """Forward the child's progress lines until it closes its output."""
-        for line in child.stdout or ():
-            try:
-                event = json.loads(line)
-            except ValueError:
-                continue  # a library printed to stdout
-            if isinstance(event, dict) and event.get("event") == "progress":
-                self.report(folder.name, name, event["done"], event["total"], event["message"])
-
-    def _died(self, folder: Path, name: str, how: str) -> Record:
-        """The record of a stage whose process ended without writing one."""
-        message = f"the process of stage {name} {how}; see {folder.name}/logs/{name}.log"
-        record = Record(name, FAILED, message, "", problems=(Problem(name, "error", message),))
-        if not self._stop.is_set():
-            write_record(folder, record)
-        return record
+    def _amended(
+        self, folder: Path, record: Record, attempts: tuple[str, ...], peak_mb: float
+    ) -> Record:
+        """The stage's record with what only the engine knows: earlier attempts, and the memory of
+        the processes that the stage had started."""
+        # The same pages are counted a little differently; children show as more than that.
+        own = record.peak_memory_mb
+        peak = round(peak_mb, 1) if peak_mb > 1.05 * own else own
+        amended = replace(record, attempts=attempts, peak_memory_mb=peak)
+        if amended != record:
+            with suppress(OutputError, OSError):  # it stands without that
+                write_record(folder, amended)
+        return amended
 
 
-def _environment() -> dict[str, str]:
-    """The child's environment: ours, with the folder of this library first on its path, so that it
-    runs the same code whether the library is installed, in a checkout or inside Slicer."""
-    library = str(Path(__file__).resolve().parents[2])
-    paths = [library, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+class _Seat:
+    """The worker of a slot, started when one is needed."""
+
+    def __init__(
+        self, arguments: Sequence[str | Path], watch: MemoryWatch, stopped: threading.Event
+    ) -> None:
+        self._arguments = arguments
+        self._watch = watch
+        self._stopped = stopped
+        self._worker: Worker | None = None
+
+    @property
+    def peak_mb(self) -> float:
+        """Largest memory of the worker's tree that was seen during the last stage."""
+        return self._worker.peak_mb if self._worker else 0.0
+
+    def run(
+        self, order: Order, progress: Callable[[int, int, str], None], *, first: bool
+    ) -> End | None:
+        """Run one stage in the worker, or in a new one. Raises `OSError` when none can be started
+        or the log cannot be written."""
+        order.log.parent.mkdir(exist_ok=True)
+        with order.log.open("wb" if first else "ab") as log_file:
+            if self._worker is None or self._worker.is_worn():
+                self.leave()
+                self._worker = Worker(self._arguments, log_file)
+                self._watch.add(self._worker)
+                end = self._worker.wait_until_ready(self._stopped)
+                if end is not None:
+                    return end
+        return self._worker.run(order, progress, self._stopped)
+
+    def leave(self) -> None:
+        """End the worker."""
+        if self._worker is not None:
+            self._watch.remove(self._worker)
+            self._worker.end()
+            self._worker = None

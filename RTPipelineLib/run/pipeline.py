@@ -3,18 +3,15 @@ course."""
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Protocol
 
-from .. import __version__
 from ..config import Config, load_config
-from ..course import course_folders
+from ..course import course_folders, read_course
 from ..dicom.index import Index
 from ..dose.across import ACCUMULATED
 from ..errors import ConfigError, OutputError, UsageError
@@ -25,18 +22,18 @@ from ..overrides import (
     read_course_overrides,
     read_overrides_file,
 )
-from ..platform import FolderLock, available_cores, write_json, write_text
+from ..platform import available_cores, write_text
 from ..stages import STAGES, check_names, get_stage
 from .accumulated import STAGES_OF_SUMS, accumulate
-from .aggregate import aggregate
+from .aggregate import aggregate, failure_row
 from .cohort_report import write_cohort_report
 from .courses import Placement, group_by_patient, place, retire, write_course
-from .ledger import current_record
+from .ledger import Record, current_record, valid_record
 from .local import Job, LocalEngine
+from .output import hold_output, make_output_folder, noted_run
 
 log = logging.getLogger(__name__)
 
-RUN_SCHEMA = 1
 ALL_DONE, SOME_FAILED = 0, 3
 NOT_USED_YET = (
     "structures.derived",
@@ -46,7 +43,6 @@ NOT_USED_YET = (
     "dvh.crosscheck",
     "radiomics",
     "quality",
-    "run.memory_gb",
     "output.rtstruct",
     "output.seg",
 )
@@ -102,16 +98,12 @@ def run_pipeline(request: RunRequest, reporter: Reporter) -> int:
     if request.dry_run:
         return _dry_run(request, config, outside, stages)
     out = make_output_folder(request.out)
-    with FolderLock(out):
-        started = datetime.now().astimezone().isoformat(timespec="seconds")
-        _note_run(out, request, started, "running")
+    with hold_output(out, "run"), noted_run(out, _facts(request)):
         write_text(out / "config.yaml", config.to_yaml())
         placements = _find_courses(request, out / "index.sqlite", config, outside, reporter)
-        for placement in placements:
-            write_course(placement)
-            for folder in placement.superseded:
-                retire(folder, placement)
         chosen = _chosen(placements, request.patients)
+        unwritten = _write_courses(placements)
+        chosen = [p for p in chosen if p.folder not in unwritten]
         reporter.begin("courses", len(chosen) + len(config.accumulate))
         engine = LocalEngine(
             config,
@@ -127,13 +119,54 @@ def run_pipeline(request: RunRequest, reporter: Reporter) -> int:
         of_sums = tuple(name for name in stages if name in STAGES_OF_SUMS)
         records |= engine.run(_jobs(sums, of_sums, outside))
         reporter.end()
-        summary = aggregate(out, config)
+        summary = aggregate(out, config, [*unwritten.values(), *_unwritten_failures(records)])
         write_cohort_report(out)
-        _note_run(out, request, started, "finished")
-    for line in summary.lines():
+    asked = summary.about(request.patients, stages)
+    for line in asked.lines():
         log.info("%s", line)
     failed = any(record.is_failure for course in records.values() for record in course)
-    return SOME_FAILED if failed or summary.has_failures else ALL_DONE
+    return SOME_FAILED if failed or asked.has_failures else ALL_DONE
+
+
+def _write_courses(placements: Sequence[Placement]) -> dict[Path, dict[str, str]]:
+    """Write the facts of all courses; by folder those that cannot be written, as rows of
+    `failures`."""
+    lost = {}
+    for placement in placements:
+        try:
+            write_course(placement)
+        except (OSError, OutputError) as error:
+            course, folder = placement.course, placement.folder
+            lost[folder] = failure_row(
+                course.patient_id, course.course_id, "", "course", str(error), folder
+            )
+            continue
+        for folder in placement.superseded:
+            retire(folder, placement)
+    return lost
+
+
+def _unwritten_failures(records: Mapping[Path, Sequence[Record]]) -> list[dict[str, str]]:
+    """Rows for failures whose record could not be written, so that the course folder hides them."""
+    rows = []
+    for folder, course_records in records.items():
+        for record in course_records:
+            if not record.is_failure:
+                continue
+            known = valid_record(folder, record.stage)
+            if known is None or not known.is_failure:
+                course = read_course(folder)
+                rows.append(
+                    failure_row(
+                        course.patient_id,
+                        course.course_id,
+                        record.stage,
+                        record.stage,
+                        record.reason,
+                        folder,
+                    )
+                )
+    return rows
 
 
 def _jobs(
@@ -155,21 +188,6 @@ def check_dicom_folder(folder: Path) -> None:
         raise UsageError(f"{folder} does not exist; give the folder that holds the DICOM files")
     if not folder.is_dir():
         raise UsageError(f"{folder} is a file; give the folder that holds the DICOM files")
-
-
-def make_output_folder(out: Path) -> Path:
-    """Create the output folder and prove that it can be written. Raises `OutputError`."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        probe = out / ".write-test"
-        probe.write_bytes(b"")
-        probe.unlink()
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(
-            f"{out} cannot be written ({reason}); choose another output folder or free it"
-        ) from error
-    return out.resolve()
 
 
 def link_summary(index: Index, dicom_dir: Path) -> str:
@@ -340,44 +358,12 @@ class _Silent:
     def end(self) -> None: ...
 
 
-def _note_run(out: Path, request: RunRequest, started: str, state: str) -> None:
-    write_json(
-        out / "run.json",
-        {
-            "schema": RUN_SCHEMA,
-            "version": __version__,
-            "state": state,
-            "started": started,
-            "dicom_dir": str(request.dicom_dir.resolve()),
-            "config": str(request.config_path or ""),
-            "overrides": str(request.overrides_path or ""),
-            "stages": list(request.stages),
-            "patients": list(request.patients),
-        },
-    )
-
-
-def existing_output(out: Path) -> Path:
-    """The output folder of an earlier run. Raises `UsageError` when it is none."""
-    read_run(out)
-    return out.resolve()
-
-
-def read_run(out: Path) -> dict[str, object]:
-    """What `run.json` says of the last run. Raises `UsageError` when there is none that we know."""
-    path = out / "run.json"
-    try:
-        run = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(
-            f"{out} is not an output folder of rtpipeline run: it has no run.json"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read ({error}); run again to make it anew") from error
-    schema = run.get("schema") if isinstance(run, dict) else None
-    if schema != RUN_SCHEMA:
-        raise UsageError(
-            f"{path} has schema {schema}, this version reads {RUN_SCHEMA}; run again into a new "
-            "folder, or use the version of RT Pipeline that wrote it"
-        )
-    return run
+def _facts(request: RunRequest) -> dict[str, object]:
+    """What `run.json` keeps of a request."""
+    return {
+        "dicom_dir": str(request.dicom_dir.resolve()),
+        "config": str(request.config_path or ""),
+        "overrides": str(request.overrides_path or ""),
+        "stages": list(request.stages),
+        "patients": list(request.patients),
+    }

@@ -61,6 +61,20 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Need:
+    """What a stage occupies while it runs: cores, memory in GB (10^9 bytes) that it usually takes,
+    and whether it computes on the GPU, where one stage runs at a time."""
+
+    cores: int = 1
+    memory_gb: float = 1.0
+    gpu: bool = False
+
+
+def _little(config: Config) -> Need:
+    return Need()
+
+
+@dataclass(frozen=True)
 class Stage:
     """A stage's declaration.
 
@@ -68,7 +82,7 @@ class Stage:
     a result, `uses` those whose facts it reads where they are there, `parts` the parts of the
     course, `sections` those of the configuration and `decisions` those of the overrides that change
     its result, `version` goes up when its output changes for the same input, `inputs` gives the
-    DICOM files that it reads.
+    DICOM files that it reads, `need` what it occupies under a configuration.
     """
 
     name: str
@@ -81,6 +95,7 @@ class Stage:
     sections: tuple[str, ...] = ()
     decisions: tuple[str, ...] = ()
     version: int = 1
+    need: Callable[[Config], Need] = _little
 
 
 def get_stage(name: str) -> Stage:
