@@ -151,9 +151,8 @@ def _setup_contours(
     if isinstance(sampler, AlignedDose):
         cells = [_cells(sampler, axis, *corners[axis], edge) for axis in (0, 1)]
         depth = _spacing(sampler.centres[2], edge)
-        cuts = tuple(sampler.reach[2])
-        if edge < depth / 2:  # layers are thin anyway: let none span a bend of the dose
-            cuts += tuple(sampler.centres[2])
+        # Where layers are thin anyway, let none span a bend of the dose.
+        cuts = tuple(sampler.centres[2]) if edge < depth / 2 else ()
     else:
         finest = float(dose.grid.spacing_mm.min())
         step = finest / math.ceil(finest / min(edge, finest))
@@ -169,9 +168,14 @@ def _setup_contours(
         except TangledError:
             return NoSections((*sections.flags, TANGLED), math.nan)
         coverage = PlaneCoverage(sections, lattice, compiled=options.compiled)
-    thickest = min(edge, depth)
+    thickest = float(min(edge, depth))
     layers = sections.layers(
-        sections.area_mm2, options.end_caps, options.between_planes, thickest, cuts
+        sections.area_mm2,
+        options.end_caps,
+        options.between_planes,
+        thickest,
+        cuts,
+        sampler.reach_mm(2),
     )
     return _setup(sampler, coverage, layers, thickest)
 

@@ -2,8 +2,9 @@
 
 Each box of a structure has a volume, a mean dose and a width in dose. The volume is spread evenly
 over the box's dose range, so that the curve is free of the stairs that point samples on a lattice
-make. The spreading is done on a fine ladder of doses (a counting sort); boxes of uniform dose are
-kept apart with their exact dose. Sums that need no order (mean, deviation, extremes) are taken
+make. The spreading is done on a fine ladder of doses (a counting sort): no dose of the curve
+differs from that of the fully sorted boxes by more than one rung (`rung_gy`). Boxes of uniform dose
+are kept apart with their exact dose. Sums that need no order (mean, deviation, extremes) are taken
 from the boxes themselves.
 """
 
@@ -15,8 +16,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 # Distance of the rungs; larger where the range of doses would need more than MAX_RUNGS (1 mGy at
-# 65 Gy). Ends of boxes are rounded to rungs, without bias: of the thousands of boxes that make up a
-# point of the curve, the mean error stays below 0.1 mGy.
+# 65 Gy, 0.0015 %). Both ends of a box move by one rung at most and without bias, so no dose of the
+# curve is off by more than one rung; where thousands of boxes make up a point, by a tenth of it.
 RUNG_GY = 1e-4
 MAX_RUNGS = 1 << 16
 # A box narrower than this share of its dose holds one dose: the width is rounding.

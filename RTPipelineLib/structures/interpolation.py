@@ -79,12 +79,13 @@ def make_layers(
     between_planes: BetweenPlanes = "interpolate",
     max_mm: float = np.inf,
     cuts_mm: tuple[float, ...] = (),
+    within_mm: tuple[float, float] = (-np.inf, np.inf),
 ) -> Layers:
     """Layers of a stack of planes at `w_mm` (p,) whose sections have `area_mm2` (p,).
 
     `hole_after` (p - 1,) splits the stack; `lone_mm` is the thickness of a plane that stands alone
-    (nan: it has no volume). No layer is thicker than `max_mm`, and none spans a position in
-    `cuts_mm`.
+    (nan: it has no volume). No layer within `within_mm` is thicker than `max_mm` (what lies beyond
+    is not divided), and none spans an end of that or a position in `cuts_mm`.
     """
     bounds = [0, *(np.flatnonzero(hole_after) + 1).tolist(), len(w_mm)]
     rows: list[tuple[np.ndarray, ...]] = []
@@ -94,7 +95,7 @@ def make_layers(
         none = np.empty(0)
         return Layers(none, none, none.astype(int), none.astype(int), none, none)
     columns = [np.concatenate(column) for column in zip(*rows, strict=True)]
-    return _divide(_Segments(*columns), area_mm2, max_mm, cuts_mm)
+    return _divide(_Segments(*columns), area_mm2, max_mm, cuts_mm, within_mm)
 
 
 def _run_segments(
@@ -170,14 +171,20 @@ def _divide(
     area: np.ndarray,
     max_mm: float,
     cuts_mm: tuple[float, ...],
+    within_mm: tuple[float, float],
 ) -> Layers:
     """Cut segments into layers of equal thickness, at most `max_mm`, and at `cuts_mm`."""
-    span = segments.high - segments.low
-    counts = np.maximum(np.ceil(span / max_mm - 1e-6), 1).astype(np.int64)
-    row, step = runs(counts)
-    thickness = span[row] / counts[row]
-    low = segments.low[row] + step * thickness
-    high = np.where(step + 1 == counts[row], segments.high[row], low + thickness)
+    everything = np.arange(len(segments.low))
+    piece, begin, end = _split(everything, segments.low, segments.high, np.array(within_mm))
+    span = end - begin
+    middle = (begin + end) / 2
+    inside = (middle > within_mm[0]) & (middle < within_mm[1])
+    counts = np.maximum(np.ceil(np.where(inside, span, 0) / max_mm - 1e-6), 1).astype(np.int64)
+    part, step = runs(counts)
+    thickness = span[part] / counts[part]
+    row = piece[part]
+    low = begin[part] + step * thickness
+    high = np.where(step + 1 == counts[part], end[part], low + thickness)
     row, low, high = _split(row, low, high, np.sort(np.asarray(cuts_mm, dtype=np.float64)))
     order = np.argsort(low, kind="stable")
     order = order[high[order] > low[order]]

@@ -114,6 +114,7 @@ class ContourSections:
         between_planes: BetweenPlanes,
         max_mm: float,
         cuts_mm: tuple[float, ...],
+        within_mm: tuple[float, float] = (-np.inf, np.inf),
     ) -> Layers:
         """Layers between and beyond the planes; `area_mm2` as covered."""
         return make_layers(
@@ -125,6 +126,7 @@ class ContourSections:
             between_planes=between_planes,
             max_mm=max_mm,
             cuts_mm=cuts_mm,
+            within_mm=within_mm,
         )
 
 
