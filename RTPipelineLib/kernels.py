@@ -21,11 +21,17 @@ import numpy as np
 Function = TypeVar("Function", bound=Callable)
 
 
-def jit(function: Function) -> Function:
-    """The function compiled on its first call, kept on disk where a folder can be written; it does
-    not hold Python's lock. Raises `ImportError` without numba."""
-    import numba
+def jit(function: Function) -> Function | None:
+    """The function compiled on its first call, kept on disk where a folder can be written; None
+    without numba. It does not hold Python's lock.
 
+    A kernel holds its helpers inside itself: one that refers to another compiled function would be
+    compiled anew in every process.
+    """
+    try:
+        import numba
+    except ImportError:
+        return None
     try:
         return numba.njit(cache=True, nogil=True)(function)
     except RuntimeError:  # neither the package's folder nor the user's can hold compiled code
@@ -36,12 +42,23 @@ def jit(function: Function) -> Function:
 def coverage_kernel() -> Callable[..., None] | None:
     """Kernel of `cover`: `(edges (n, 4), first_edge (p + 1,), share, moment_u, moment_v)`, of which
     the last three, (p, nv, nu) float32, are written."""
-    try:
-        add_piece = jit(_add_piece)
-    except ImportError:
-        return None
 
     def cover_planes(edges, first_edge, share, moment_u, moment_v):  # type: ignore[no-untyped-def]
+        def add_piece(row, column, xa, xb, ya, yb, sign):
+            # What a piece of an edge inside a cell covers of it and of all cells to its right, added
+            # to `row` (nu + 2, 3); formulas as in `coverage._changes`.
+            height = sign * (yb - ya)
+            middle = (xa + xb) / 2
+            dx, dy = xb - xa, yb - ya
+            lever = ya - 0.5
+            area = height * (1 - middle)
+            moment_v = height * (lever * (1 - xa) + (dy * (1 - xa) - lever * dx) / 2 - dx * dy / 3)
+            row[column, 0] += area
+            row[column + 1, 0] += height - area
+            row[column, 1] += height * (middle - (xa * xa + xa * xb + xb * xb) / 3) / 2
+            row[column, 2] += moment_v
+            row[column + 1, 2] += height * (lever + dy / 2) - moment_v
+
         planes, rows, columns = share.shape
         sums = np.zeros((rows, columns + 2, 3))
         for plane in range(planes):
@@ -102,22 +119,6 @@ def coverage_kernel() -> Callable[..., None] | None:
     return jit(cover_planes)
 
 
-def _add_piece(row, column, xa, xb, ya, yb, sign):  # type: ignore[no-untyped-def]
-    """Add to `row` (nu + 2, 3) what a piece of an edge inside a cell covers of it and of all cells
-    to its right; formulas as in `coverage._changes`."""
-    height = sign * (yb - ya)
-    middle = (xa + xb) / 2
-    dx, dy = xb - xa, yb - ya
-    lever = ya - 0.5
-    area = height * (1 - middle)
-    moment_v = height * (lever * (1 - xa) + (dy * (1 - xa) - lever * dx) / 2 - dx * dy / 3)
-    row[column, 0] += area
-    row[column + 1, 0] += height - area
-    row[column, 1] += height * (middle - (xa * xa + xa * xb + xb * xb) / 3) / 2
-    row[column, 2] += moment_v
-    row[column + 1, 2] += height * (lever + dy / 2) - moment_v
-
-
 @cache
 def boxes_kernel() -> Callable[..., tuple[float, ...]] | None:
     """Kernel of one run of layers, from coverage and dose to the histogram.
@@ -133,14 +134,22 @@ def boxes_kernel() -> Callable[..., tuple[float, ...]] | None:
     Returns volume, volume x dose, volume x dose^2, least and greatest dose, and the numbers of
     boxes and of uniform boxes.
     """
-    try:
-        corner_row = jit(_corner_row)
-    except ImportError:
-        return None
 
     def add_boxes(  # type: ignore[no-untyped-def]
         coverage, planes, weights, block, layers, along_u, along_v, least, ladder, density, room
     ):
+        def corner_row(slab, left_v, share_v, left_u, share_u, out):
+            # Mean and rise (2, nu + 1) at the corners of one line, interpolated along u, then v.
+            last_v, last_u = slab.shape[1] - 1, slab.shape[2] - 1
+            below, above = left_v, min(left_v + 1, last_v)
+            for kind in range(2):
+                for i in range(len(left_u)):
+                    left, right = left_u[i], min(left_u[i] + 1, last_u)
+                    near, far = slab[kind, below, left], slab[kind, above, left]
+                    near += (slab[kind, below, right] - near) * share_u[i]
+                    far += (slab[kind, above, right] - far) * share_u[i]
+                    out[kind, i] = near + (far - near) * share_v
+
         f32 = np.float32
         zero, one, two, half, quarter = f32(0), f32(1), f32(2), f32(0.5), f32(0.25)
         share, moment_u, moment_v = coverage
@@ -235,16 +244,3 @@ def boxes_kernel() -> Callable[..., tuple[float, ...]] | None:
         return total, dose_sum, square_sum, least_gy, most_gy, boxes, alone
 
     return jit(add_boxes)
-
-
-def _corner_row(slab, left_v, share_v, left_u, share_u, out):  # type: ignore[no-untyped-def]
-    """Mean and rise (2, nu + 1) at the corners of one line, interpolated along u, then along v."""
-    last_v, last_u = slab.shape[1] - 1, slab.shape[2] - 1
-    below, above = left_v, min(left_v + 1, last_v)
-    for kind in range(2):
-        for i in range(len(left_u)):
-            left, right = left_u[i], min(left_u[i] + 1, last_u)
-            near, far = slab[kind, below, left], slab[kind, above, left]
-            near += (slab[kind, below, right] - near) * share_u[i]
-            far += (slab[kind, above, right] - far) * share_u[i]
-            out[kind, i] = near + (far - near) * share_v
