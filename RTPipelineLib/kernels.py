@@ -45,7 +45,7 @@ def coverage_kernel() -> Callable[..., None] | None:
 
     def cover_planes(edges, first_edge, share, moment_u, moment_v):  # type: ignore[no-untyped-def]
         def add_piece(row, column, xa, xb, ya, yb, sign):
-            # What a piece of an edge inside a cell covers of it and of all cells to its right, added
+            # What a piece of an edge covers of its cell and of all cells to its right, added
             # to `row` (nu + 2, 3); formulas as in `coverage._changes`.
             height = sign * (yb - ya)
             middle = (xa + xb) / 2
