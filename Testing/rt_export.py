@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
+    CTImageStorage,
     ExplicitVRLittleEndian,
     RTDoseStorage,
     RTPlanStorage,
@@ -225,6 +226,24 @@ class Export:
         ]
         return self.save(ds)
 
+    def ct(self, hu: np.ndarray, origin: Sequence[float], step_mm: float, frame: str) -> None:
+        """A transverse CT series of `[k, j, i]` values in cubic voxels."""
+        series = generate_uid()
+        for k, values in enumerate(hu):
+            ds = self.common(CTImageStorage, "CT", frame)
+            ds.SeriesInstanceUID, ds.InstanceNumber = series, k + 1
+            x, y, z = origin
+            ds.ImagePositionPatient = [f"{v:.3f}" for v in (x, y, z + k * step_mm)]
+            ds.ImageOrientationPatient = list(POSITIONS["HFS"])
+            ds.PixelSpacing, ds.SliceThickness = [step_mm, step_mm], step_mm
+            ds.Rows, ds.Columns = values.shape
+            ds.RescaleSlope, ds.RescaleIntercept = 1, -1024
+            ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
+            ds.BitsAllocated = ds.BitsStored = 16
+            ds.HighBit, ds.PixelRepresentation = 15, 0
+            ds.add_new("PixelData", "OW", (np.rint(values) + 1024).astype("<u2").tobytes())
+            self.save(ds)
+
     def registration(self, matrix: np.ndarray) -> str:
         """Maps points of the other frame (source) to the first (registered)."""
         return self.save(rt_registration(matrix, patient=self.patient))
@@ -232,7 +251,13 @@ class Export:
     def run(self, config: str = "{}", overrides: str = "", status: int = 0) -> dict:
         """Facts of the stage `dose`, after a run of all that DVHs need."""
         (self.root / "c.yaml").write_text(config)
-        options = ["--config", str(self.root / "c.yaml"), "--stages", "dose,dvh", "--quiet"]
+        options = [
+            "--config",
+            str(self.root / "c.yaml"),
+            "--stages",
+            "register,dose,dvh",
+            "--quiet",
+        ]
         if overrides:
             (self.root / "o.yaml").write_text(overrides)
             options += ["--overrides", str(self.root / "o.yaml")]

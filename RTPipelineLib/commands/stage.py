@@ -7,6 +7,7 @@ import json
 import logging
 from pathlib import Path
 
+from ..stages import STAGES
 from . import ALL_DONE, SOME_FAILED
 
 log = logging.getLogger(__name__)
@@ -14,7 +15,7 @@ log = logging.getLogger(__name__)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own arguments."""
-    parser.add_argument("name", metavar="NAME", help="load, dose, dvh or report")
+    parser.add_argument("name", metavar="NAME", help=", ".join(STAGES))
     parser.add_argument("course_dir", metavar="COURSE_DIR", type=Path)
     parser.add_argument(
         "--config", metavar="F", type=Path, help="default: OUT/config.yaml, if there"

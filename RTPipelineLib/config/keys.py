@@ -63,15 +63,6 @@ class Eqd2(Section):
     alpha_beta: AlphaBeta = Field(AlphaBeta(), description="a/b ratios")
 
 
-def _no_offer(value: object) -> object:
-    if value == "offer":
-        raise ValueError(
-            "this version cannot make registrations to offer; use dicom or none, and make one in "
-            "your planning system or in 3D Slicer"
-        )
-    return value
-
-
 class DoseKeys(Section):
     """Which doses make up the course."""
 
@@ -93,11 +84,12 @@ class DoseKeys(Section):
         "coarsened and said so",
     )
     eqd2: Eqd2 = Field(Eqd2(), description="equivalent dose in 2 Gy fractions")
-    registration: Annotated[Literal["dicom", "none"], BeforeValidator(_no_offer)] = Field(
+    registration: Literal["dicom", "offer", "none"] = Field(
         "dicom",
         description="doses in different frames of reference. dicom: added through a registration "
-        "object of the course; none: never added. (offer, a registration that waits for approval, "
-        "is not possible yet)",
+        "object of the course; offer: where there is none, a rigid registration of the planning "
+        "CTs is made and waits until you accept it (dose, registrations in overrides.yaml); none: "
+        "never added",
     )
 
 

@@ -18,6 +18,7 @@ from .parts import PlanDose, WeightedDose, represent
 from .usable import Notes, course_plans, usable_doses
 
 DECIDED, NEEDS_DECISION, REFUSED, NONE = "decided", "needs-decision", "refused", "none"
+FRAMES_DIFFER = "frames-differ"
 
 # Weights closer to 1 than this are whole plans.
 WHOLE_PLAN = 0.01
@@ -187,7 +188,7 @@ def not_addable(
         )
     frames = {d.frame_uid for d in doses}
     if len(frames) > 1 and not any(frames <= joined for joined in joined_frames):
-        notes.flags.append("frames-differ")
+        notes.flags.append(FRAMES_DIFFER)
         return "the doses lie in different frames of reference that no approved registration joins"
     return ""
 

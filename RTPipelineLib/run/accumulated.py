@@ -38,7 +38,7 @@ from .ledger import valid_record
 log = logging.getLogger(__name__)
 
 # What a sum of courses needs; the other stages have seen its images and contours already.
-STAGES_OF_SUMS = ("load", "dose", "dvh", "report")
+STAGES_OF_SUMS = ("load", "register", "dose", "dvh", "report")
 # Course IDs of ours, and few enough of them for Windows' path limit.
 _PLAIN = re.compile(r"[A-Za-z0-9_+-]{1,80}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 from ..config import Config
 from ..course import Course, ObjectEntry
@@ -22,8 +23,12 @@ from ..errors import ConfigError, DataError
 from ..geometry import Grid
 from ..model import Dose
 from . import Problem, Task
+from .facts import read_facts
+from .register import OFFERS_FILE
 
 NEVER = "none"
+# Of a dose that was moved by a registration which was offered and a person accepted.
+ACCEPTED = "registration-accepted"
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,26 +62,42 @@ class Registrations:
         ]
 
 
-def read_registrations(course: Course, use: str, chosen: Sequence[str] = ()) -> Registrations:
-    """The registrations of a course under the configured rule `use`; `chosen` limits them.
+def read_registrations(
+    course: Course,
+    use: str,
+    chosen: Sequence[str] = (),
+    offers: Mapping[str, Path] | None = None,
+) -> Registrations:
+    """The registrations of a course under the configured rule `use`.
 
-    Raises `ConfigError` for a chosen one that the course does not have.
+    `chosen` are those of several for the same frames of reference that count, and those of the
+    `offers` (UID: file) that a person has accepted; other offers are never read. Raises
+    `ConfigError` for a chosen one that the course does not have.
     """
     entries = course.of_kind("reg")
+    files = {entry.sop_uid: course.path_of(entry) for entry in entries}
+    accepted = {uid: path for uid, path in (offers or {}).items() if uid in chosen}
     for uid in chosen:
-        if uid not in {entry.sop_uid for entry in entries}:
+        if uid not in files and uid not in accepted:
             raise ConfigError(f"overrides, dose, registrations: the course has no {uid}")
     if use == NEVER:
         return Registrations()
     objects: list[Registration] = []
     problems: list[Problem] = []
-    for entry in entries:
-        if chosen and entry.sop_uid not in chosen:
-            continue
+    for uid, path in (files | accepted).items():
         try:
-            objects.append(read_registration(course.path_of(entry)))
+            found = read_registration(path)
         except DataError as error:
-            problems.append(Problem("registration", "warning", str(error), entry.path))
+            problems.append(Problem("registration", "warning", str(error), str(path)))
+            continue
+        mark = (ACCEPTED,) if uid in accepted else ()
+        objects.append(replace(found, flags=(*found.flags, *mark)))
+    pairs = {_frames(m) for item in objects if item.sop_uid in chosen for m in item.mappings}
+    objects = [
+        item
+        for item in objects
+        if item.sop_uid in chosen or not pairs & {_frames(m) for m in item.mappings}
+    ]
     for pair in contradictions([m for item in objects for m in item.mappings]):
         names = [
             item.sop_uid
@@ -90,6 +111,10 @@ def read_registrations(course: Course, use: str, chosen: Sequence[str] = ()) -> 
         )
         problems.append(Problem("registration", "warning", message))
     return Registrations(tuple(objects), tuple(problems))
+
+
+def _frames(mapping: FrameMapping) -> frozenset[str]:
+    return frozenset({mapping.from_frame_uid, mapping.to_frame_uid})
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +135,11 @@ class CourseDoses:
         members = {uid: gy for m in task.course.sum_of for uid, gy in m.normalisation.items()}
         choices = replace(choices, normalisation={**members, **choices.normalisation})
         use = task.config.dose.registration
-        registrations = read_registrations(task.course, use, choices.registrations)
+        offers = {
+            str(offer["uid"]): task.folder / str(offer["file"])
+            for offer in read_facts(task.folder, OFFERS_FILE).get("offers") or ()
+        }
+        registrations = read_registrations(task.course, use, choices.registrations, offers)
         frames = {d.sop_uid: (d.frame_uid, d.summary) for d in task.course.of_kind("rtdose")}
         return cls(task.course, task.config, choices, registrations, find_stacks(frames))
 

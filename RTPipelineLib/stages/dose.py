@@ -25,7 +25,7 @@ from ..dose.facts import BeamDelivery, DoseCandidate, PlanFacts, deliveries_from
 from ..dose.parts import WeightedDose
 from ..dose.prescription import dose_scale_flag, prescription_of, stated_totals_gy
 from ..dose.registered import DEFORMED
-from ..dose.select import DECIDED, NONE, REFUSED, DoseDecision, decide
+from ..dose.select import DECIDED, FRAMES_DIFFER, NONE, REFUSED, DoseDecision, decide
 from ..errors import DataError, DoseRefused, GeometryError
 from ..model import Dose
 from ..platform import folder_name, write_json
@@ -34,11 +34,14 @@ from . import DONE, FAILED, PARTIAL, SKIPPED, Outcome, Problem, Stage, Task
 from .course_doses import CourseDoses
 from .course_rx import roi_headers, total_prescription, user_table
 from .eqd2 import eqd2_facts
+from .facts import read_facts
 from .nrrd import write_nrrd
+from .register import OFFERS_FILE
 
 DOSE_FILE = "dose/dose.json"
 TOTAL, PLAN = "total", "plan"
 EACH_PLAN = "each-plan"
+UNAPPROVED = "registration-unapproved"
 # Shares of plans that miss a whole number of fractions by less are that number.
 WHOLE_FRACTIONS = 0.01
 DICOM, COURSE = "dicom", "course"  # where the RTDOSE of a source lies: as exported, or written here
@@ -86,6 +89,7 @@ def _run(task: Task) -> Outcome:
         )
         if task.config.dose.policy == EACH_PLAN and len(decision.parts) > 1:
             decision = replace(decision, total=None)
+    decision = _with_offers(task, decision)
     if decision.status == NONE:
         return Outcome(SKIPPED, "the course has no dose")
     problems: list[Problem] = list(doses.registrations.problems)
@@ -121,6 +125,20 @@ def _run(task: Task) -> Outcome:
     }
     write_json(task.output / "dose.json", facts)
     return _outcome(decision, entries, problems)
+
+
+def _with_offers(task: Task, decision: DoseDecision) -> DoseDecision:
+    """The decision, told of registrations that wait for a person's eyes."""
+    offers = read_facts(task.folder, OFFERS_FILE).get("offers") or ()
+    if not offers or FRAMES_DIFFER not in decision.flags:
+        return decision
+    names = ", ".join(str(offer["uid"]) for offer in offers)
+    why = (
+        f"{decision.evidence[-1]}; offered and not yet accepted: {names} (look at them, then name "
+        "them under dose, registrations in overrides.yaml)"
+    )
+    flags = (*decision.flags, UNAPPROVED)
+    return replace(decision, evidence=(*decision.evidence[:-1], why), flags=flags)
 
 
 def _outcome(decision: DoseDecision, entries: list[dict], problems: list[Problem]) -> Outcome:
@@ -336,6 +354,7 @@ STAGE = Stage(
     folder="dose",
     run=_run,
     inputs=_inputs,
+    uses=("register",),
     parts=("objects", "links", "sum_of"),
     sections=("dose", "prescription"),
     decisions=("dose", "prescription"),
