@@ -7,32 +7,31 @@ each plan's own.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from ..course import Course, ObjectEntry
+from ..course import Course
 from ..dicom.dataset import read_dataset
 from ..dicom.derivation import Derivation, PlanShare, add_derivation
-from ..dicom.dose import read_dose
 from ..dicom.new_object import write_dataset
 from ..dicom.write import dose_dataset
 from ..dose.across import ACCUMULATED, CourseShare, add_courses
-from ..dose.facts import BeamDelivery, DoseCandidate, PlanFacts, deliveries_from_summary
+from ..dose.facts import DoseCandidate, PlanFacts
 from ..dose.parts import WeightedDose
 from ..dose.prescription import dose_scale_flag, prescription_of, stated_totals_gy
 from ..dose.registered import DEFORMED
 from ..dose.select import DECIDED, FRAMES_DIFFER, NONE, REFUSED, DoseDecision, decide
 from ..errors import DataError, DoseRefused, GeometryError
-from ..model import Dose
+from ..model import Dose, Prescription
 from ..platform import folder_name, write_json
 from ..resample import resample_onto
 from . import DONE, FAILED, PARTIAL, SKIPPED, Outcome, Problem, Stage, Task
 from .course_doses import CourseDoses
-from .course_rx import roi_headers, total_prescription, user_table
+from .course_facts import candidates_of, deliveries_of, plan_facts
+from .course_rx import RoiHeader, roi_headers, total_prescription, user_table
 from .eqd2 import eqd2_facts
 from .facts import read_facts
 from .nrrd import write_nrrd
@@ -70,26 +69,8 @@ def _run(task: Task) -> Outcome:
     rois = roi_headers(course)
     table = user_table(task)
     doses = CourseDoses.of(task)
-    candidates = _candidates(course, doses)
-    joined = doses.registrations.joined_frames
-    if course.sum_of:
-        shares = [
-            CourseShare.from_facts(m.course_id, m.date, m.decision, m.problem)
-            for m in course.sum_of
-        ]
-        decision = add_courses(shares, candidates, joined)
-    else:
-        decision = decide(
-            plans,
-            candidates,
-            _deliveries(course),
-            task.overrides.dose,
-            stated_gy=stated_totals_gy(rois, table),
-            joined_frames=joined,
-        )
-        if task.config.dose.policy == EACH_PLAN and len(decision.parts) > 1:
-            decision = replace(decision, total=None)
-    decision = _with_offers(task, decision)
+    candidates = candidates_of(course, doses)
+    decision = _decide(task, plans, candidates, rois, doses)
     if decision.status == NONE:
         return Outcome(SKIPPED, "the course has no dose")
     problems: list[Problem] = list(doses.registrations.problems)
@@ -109,14 +90,7 @@ def _run(task: Task) -> Outcome:
             continue
         own = [plan for plan in plans if plan.uid in source.plan_uids]
         rx = prescription if source.role == TOTAL else prescription_of(own, rois, from_name=names)
-        suspect = dose_scale_flag(entry["near_maximum_gy"], rx.course)
-        if suspect:
-            message = (
-                f"{source.name}: a near-maximum of {entry['near_maximum_gy']:.2f} Gy does not fit "
-                f"{rx.course.dose_gy:g} Gy; one fraction, or a wrong scaling? It was not changed"
-            )
-            problems.append(Problem(source.name, "warning", message))
-            entry["flags"].append(suspect)
+        _check_scale(source, entry, rx, problems)
         entries.append({**entry, "prescription": asdict(rx)})
     facts = {
         "decision": decision.to_dict(),
@@ -125,6 +99,46 @@ def _run(task: Task) -> Outcome:
     }
     write_json(task.output / "dose.json", facts)
     return _outcome(decision, entries, problems)
+
+
+def _decide(
+    task: Task,
+    plans: Sequence[PlanFacts],
+    candidates: Sequence[DoseCandidate],
+    rois: Sequence[RoiHeader],
+    doses: CourseDoses,
+) -> DoseDecision:
+    """Which dose is the course's, or that of the courses that were added."""
+    course, joined = task.course, doses.registrations.joined_frames
+    if course.sum_of:
+        members = course.sum_of
+        shares = [
+            CourseShare.from_facts(m.course_id, m.date, m.decision, m.problem) for m in members
+        ]
+        return _with_offers(task, add_courses(shares, candidates, joined))
+    decision = decide(
+        plans,
+        candidates,
+        deliveries_of(course),
+        task.overrides.dose,
+        stated_gy=stated_totals_gy(rois, user_table(task)),
+        joined_frames=joined,
+    )
+    if task.config.dose.policy == EACH_PLAN and len(decision.parts) > 1:
+        decision = replace(decision, total=None)
+    return _with_offers(task, decision)
+
+
+def _check_scale(source: Source, entry: dict, rx: Prescription, problems: list[Problem]) -> None:
+    """Flag a dose whose height does not fit its prescription; nothing is changed."""
+    suspect = dose_scale_flag(entry["near_maximum_gy"], rx.course)
+    if suspect and rx.course is not None:
+        message = (
+            f"{source.name}: a near-maximum of {entry['near_maximum_gy']:.2f} Gy does not fit "
+            f"{rx.course.dose_gy:g} Gy; one fraction, or a wrong scaling? It was not changed"
+        )
+        problems.append(Problem(source.name, "warning", message))
+        entry["flags"].append(suspect)
 
 
 def _with_offers(task: Task, decision: DoseDecision) -> DoseDecision:
@@ -153,66 +167,6 @@ def _outcome(decision: DoseDecision, entries: list[dict], problems: list[Problem
         status = PARTIAL if entries else FAILED
         return Outcome(status, errors[0].message, (*problems, *notes))
     return Outcome(DONE, "", (*problems, *notes))
-
-
-def plan_facts(course: Course) -> list[PlanFacts]:
-    """The course's plans as the selection and the prescription see them."""
-    return [PlanFacts.from_summary(p.sop_uid, p.summary) for p in course.of_kind("rtplan")]
-
-
-def _candidates(course: Course, doses: CourseDoses) -> list[DoseCandidate]:
-    """The course's doses; a dose that names no plan belongs to the one that it was linked to. The
-    lowest frame of a stack stands for all of it."""
-    parts = {uid for members in doses.stacks.values() for uid in members[1:]}
-    entries = [entry for entry in course.of_kind("rtdose") if entry.sop_uid not in parts]
-    contents = _contents(course, entries)
-    candidates = []
-    for entry in entries:
-        candidate = DoseCandidate.from_summary(
-            entry.sop_uid, entry.frame_uid, entry.summary, contents.get(entry.sop_uid, "")
-        )
-        linked = tuple(p.sop_uid for p, how in course.targets_of(entry.sop_uid, "rtplan"))
-        if (linked and not candidate.plan_uids) or _by_user(course, entry):
-            candidate = replace(candidate, plan_uids=linked)
-        candidates.append(candidate)
-    return candidates
-
-
-def _by_user(course: Course, entry: ObjectEntry) -> bool:
-    return any(how == "user" for _, how in course.targets_of(entry.sop_uid, "rtplan"))
-
-
-def _contents(course: Course, entries: Sequence[ObjectEntry]) -> dict[str, str]:
-    """Hashes that tell equal doses under two UIDs apart from two doses. Only doses that could be
-    the same one are read: of one plan, type and size."""
-    alike: dict[tuple, list[ObjectEntry]] = {}
-    for entry in entries:
-        summary = entry.summary
-        keys = ("summation_type", "dose_type", "rows", "columns", "frames", "position", "scaling")
-        key = (str(summary.get("plan_uids")), *(str(summary.get(name)) for name in keys))
-        alike.setdefault(key, []).append(entry)
-    contents = {}
-    for group in alike.values():
-        if len(group) > 1:
-            for entry in group:
-                contents[entry.sop_uid] = _content(course.path_of(entry))
-    return contents
-
-
-def _content(path: Path) -> str:
-    try:
-        dose = read_dose(path)
-    except DataError:
-        return ""  # it is refused, with its reason, when it is used
-    digest = hashlib.sha256(dose.array_gy.tobytes())
-    digest.update(dose.grid.corners_mm().tobytes())
-    return digest.hexdigest()
-
-
-def _deliveries(course: Course) -> list[BeamDelivery]:
-    return [
-        d for record in course.of_kind("record") for d in deliveries_from_summary(record.summary)
-    ]
 
 
 def _sources(course: Course, decision: DoseDecision) -> list[Source]:
