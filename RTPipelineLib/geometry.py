@@ -19,6 +19,8 @@ import numpy as np
 ORTHOGONALITY_TOLERANCE = 1e-3
 # Two grids are the same grid when no corner differs by more than this.
 SAME_POINT_MM = 1e-3
+# Voxels that lie apart by less than this share of their size coincide.
+SAME_LATTICE = 1e-3
 # Frame positions that differ from an even ladder by less are even (DICOM writes 1e-3 mm or
 # coarser).
 UNIFORM_TOLERANCE_MM = 1e-3
@@ -195,6 +197,20 @@ class Grid:
         if np.abs(self.corners_mm() - other.corners_mm()).max() > SAME_POINT_MM:
             return False
         return bool(np.abs(self.k_positions_mm - other.k_positions_mm).max() <= SAME_POINT_MM)
+
+    def offset_in(self, whole: Grid) -> tuple[int, int, int] | None:
+        """Where this grid's first voxel lies in another one of the same lattice, as k, j, i
+        (perhaps outside it); None when the voxels of the two do not coincide (to 1e-3 of their
+        size)."""
+        offset = np.rint(whole.to_index(self.origin_mm))
+        picks = np.array([[(c >> a) & 1 for a in range(3)] for c in range(8)])
+        corners = whole.to_lps(offset + picks * (np.array(self.size_ijk) - 1))
+        slices = whole.to_index(self.origin_mm + np.outer(self.k_positions_mm, self.normal))[:, 2]
+        apart = np.abs(corners - self.corners_mm()).max() / self.spacing_mm.min()
+        apart = max(apart, np.abs(slices - offset[2] - np.arange(len(slices))).max())
+        if apart > SAME_LATTICE:
+            return None
+        return int(offset[2]), int(offset[1]), int(offset[0])
 
     # -- parts and sums ---------------------------------------------------------------------------
 

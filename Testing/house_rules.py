@@ -62,7 +62,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "errors": set(),
     "resample": {"numpy", "scipy", "SimpleITK", "numba"},
     "kernels": {"numpy", "numba"},
-    "dicom": _LIGHT | {"gdcm", "jpeg_ls"},
+    "dicom": _LIGHT | {"gdcm", "jpeg_ls", "highdicom"},
     **{room: {"numpy", "scipy", "SimpleITK", "numba"} for room in ("structures", "dose", "dvh")},
 }
 

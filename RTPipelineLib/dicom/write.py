@@ -326,6 +326,7 @@ def _observation(number: int, roi: Contours) -> Dataset:
     return make_dataset(
         ObservationNumber=number,
         ReferencedROINumber=number,
+        ROIObservationLabel=one_line(roi.name, 16),
         RTROIInterpretedType=roi.interpreted_type,
         ROIInterpreter="",
     )

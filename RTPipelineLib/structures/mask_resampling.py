@@ -13,8 +13,6 @@ from scipy import sparse
 from ..geometry import Grid
 from ..model import Mask
 
-# Lattices that differ by less, in voxels, are one.
-SAME_LATTICE = 1e-3
 # Following the wrong axis across the grid misses by less than this: the axes are parallel.
 PARALLEL_MM = 1e-3
 # A structure reaches beyond the grid when it does so by more than this.
@@ -90,27 +88,15 @@ _Part = tuple[np.ndarray, tuple[slice, slice, slice]]  # values `[k, j, i]` and 
 
 def _same_lattice(mask: Mask, grid: Grid) -> _Part | None:
     """The overlap of a mask that lies on the lattice of the grid; None when it does not."""
-    offset = np.rint(grid.to_index(mask.grid.origin_mm)).astype(int)
-    there = offset + np.array([[(n >> a) & 1 for a in range(3)] for n in range(8)]) * (
-        np.array(mask.grid.size_ijk) - 1
-    )
-    apart = np.abs(grid.to_lps(there) - mask.grid.corners_mm()) / grid.spacing_mm.min()
-    slices = grid.to_index(
-        mask.grid.origin_mm + np.outer(mask.grid.k_positions_mm, mask.grid.normal)
-    )
-    if (
-        apart.max() > SAME_LATTICE
-        or np.abs(slices[:, 2] - offset[2] - np.arange(len(slices))).max() > SAME_LATTICE
-    ):
+    offset = mask.grid.offset_in(grid)
+    if offset is None:
         return None
     into, of = [], []
-    for axis in (2, 1, 0):
-        start, stop = (
-            max(offset[axis], 0),
-            min(offset[axis] + mask.grid.size_ijk[axis], grid.size_ijk[axis]),
-        )
-        into.append(slice(int(start), int(max(stop, start))))
-        of.append(slice(int(start - offset[axis]), int(max(stop, start) - offset[axis])))
+    for first, own, size in zip(offset, mask.grid.shape, grid.shape, strict=True):
+        start = max(first, 0)
+        stop = max(min(first + own, size), start)
+        into.append(slice(start, stop))
+        of.append(slice(start - first, stop - first))
     return mask.array[tuple(of)], (into[0], into[1], into[2])
 
 
