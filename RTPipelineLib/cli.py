@@ -28,6 +28,7 @@ COMMANDS = {
     "index": "read headers; print patients, courses, objects and unreadable files",
     "stage": "run one stage of one course",
     "dvh": "DVH of loose files, no course needed",
+    "compare": "structures of two structure sets, by standard name",
     "sum-dose": "add dose files, physically or as EQD2, into one RTDOSE",
     "aggregate": "join all courses of an output folder into results/",
     "report": "write the HTML report of an output folder",

@@ -185,6 +185,9 @@ class StructureKeys(Section):
         description="a voxel belongs to a label when at least half of it is covered, or when its "
         "centre is inside",
     )
+    tolerance_mm: Annotated[float, Field(ge=0)] = Field(
+        3.0, description="mm, of surface Dice where two sources of a structure are compared"
+    )
 
 
 class SegmentationModel(Section):

@@ -274,6 +274,83 @@ _COMPARISON = (
     _STRUCTURE_SET,
 )
 
+NIKOLOV = "Nikolov et al., J Med Internet Res 23 (2021) e26151"
+
+
+def _side(side: str, who: str) -> tuple[Entry, ...]:
+    return (
+        Entry(f"source_{side}", "", f"Who made {who}; see source of dvh_metrics"),
+        Entry(f"roi_number_{side}", "", f"ROI Number of {who}", "PS3.3 C.8.8.5 (3006,0022)"),
+        Entry(f"roi_name_{side}", "", f"ROI Name of {who}", "PS3.3 C.8.8.5 (3006,0026)"),
+    )
+
+
+_SIDES = (
+    *_WHO,
+    Entry("roi_standard_name", "", "Standard name by which they were paired; empty: by own name"),
+    *_side("a", "the reference A"),
+    *_side("b", "B, which is judged by it"),
+)
+_SETS = (
+    Entry("structure_set_uid_a", "", "SOP Instance UID of A's structure set"),
+    Entry("structure_set_uid_b", "", "SOP Instance UID of B's structure set"),
+)
+_DIFFERENCE = Entry(
+    "<metric>_difference", "as <metric>", "<metric> of A minus that of B, as dvh_metrics has them"
+)
+
+_AGREEMENT = (
+    *_SIDES,
+    Entry("volume_a_cc", "cc", "Volume of A as drawn"),
+    Entry("volume_b_cc", "cc", "Volume of B as drawn"),
+    Entry("dice", "1", "2 |A and B| / (|A| + |B|) of the labels", "Dice, Ecology 26 (1945) 297"),
+    Entry("jaccard", "1", "|A and B| / |A or B| of the labels", "Jaccard, New Phytol 11 (1912) 37"),
+    Entry("hausdorff_mm", "mm", "Largest distance from one surface to the other", NIKOLOV),
+    Entry(
+        "hausdorff95_mm",
+        "mm",
+        "Distance to the other surface that 95 % of a surface's area does not exceed; the larger "
+        "of both directions",
+        NIKOLOV,
+    ),
+    Entry(
+        "mean_surface_distance_mm",
+        "mm",
+        "Mean distance to the other surface, weighted by area; mean of both directions",
+        NIKOLOV,
+    ),
+    Entry(
+        "surface_dice",
+        "1",
+        "Share of the area of both surfaces within tolerance_mm of the other",
+        NIKOLOV,
+    ),
+    Entry("tolerance_mm", "mm", "Tolerance of surface_dice"),
+    Entry(
+        "added_path_length_mm",
+        "mm",
+        "Pixels of A's outlines, slice by slice, that are not on B's, times the pixel size",
+        "Vaassen et al., Phys Imaging Radiat Oncol 13 (2020) 1",
+    ),
+    Entry("shift_x_mm", "mm", "Centre of B minus centre of A, along LPS x (to the left)"),
+    Entry("shift_y_mm", "mm", "Centre of B minus centre of A, along LPS y (to the back)"),
+    Entry("shift_z_mm", "mm", "Centre of B minus centre of A, along LPS z (to the head)"),
+    Entry("shift_mm", "mm", "Distance between the centres"),
+    Entry("grid_mm", "mm", "Voxels on which the labels were compared: i x j x k"),
+    Entry("dose_source", "", "Dose of the differences of this row", optional=True),
+    _DIFFERENCE,
+    Entry("flags", "", "What to know about this row, ids separated by semicolons; empty: nothing"),
+    *_SETS,
+)
+
+_AGREEMENT_DOSE = (
+    *_SIDES,
+    _DOSE_SOURCE,
+    _DIFFERENCE,
+    Entry("flags", "", "What to know about this row, ids separated by semicolons; empty: nothing"),
+    *_SETS,
+)
+
 _COURSES = (
     *_WHO,
     Entry("folder", "", "Folder of the course inside the output"),
@@ -320,6 +397,8 @@ ENTRIES: Mapping[str, tuple[Entry, ...]] = {
     "dvh_metrics": _METRICS,
     "dvh_curves": _CURVES,
     "goals": _GOALS,
+    "agreement": _AGREEMENT,
+    "agreement_dose": _AGREEMENT_DOSE,
     "dvh_tps": _COMPARISON,
     "dvh_crosscheck": _COMPARISON,
     "failures": _FAILURES,

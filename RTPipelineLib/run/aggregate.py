@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 # Cohort table <- (stage whose record must stand behind it, file in the course folder).
 COURSE_TABLES = {
+    "agreement": ("structures", "structures/agreement.parquet"),
     "dvh_metrics": ("dvh", "dvh/metrics.parquet"),
     "dvh_curves": ("dvh", "dvh/curves.parquet"),
     "goals": ("dvh", "dvh/goals.parquet"),

@@ -192,7 +192,7 @@ STAGE = Stage(
     folder="report",
     run=_run,
     inputs=_inputs,
-    uses=("load", "dose", "dvh"),
+    uses=("load", "structures", "dose", "dvh"),
     sections=("dvh.units", "dvh.uncertainty"),
     version=2,
 )

@@ -1,0 +1,182 @@
+"""Stage `structures`: what every structure is called and how large it is, and how two sources of it
+agree.
+
+`structures/structures.json` lists every ROI of every structure set with its own name, its standard
+name and how that was found, what stood against it and what is offered, its volume and its flags.
+`structures/agreement.parquet` compares what a program drew with what a person drew, by standard
+name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ..config import Config
+from ..course import Course, ObjectEntry
+from ..dicom.structures import StructureSet, read_structure_set
+from ..errors import DataError
+from ..geometry import Grid
+from ..model import Contours, ImagePlanes
+from ..platform import write_json
+from ..structures.names import NameMatch, shared_names
+from ..structures.volume import volume_cc
+from . import DONE, FAILED, PARTIAL, SKIPPED, Outcome, Problem, Stage, Task
+from .agreement import agreement_frame, agreement_row, is_automatic, paired
+from .facts import read_facts
+from .load import IMAGE_FILE
+from .naming import naming_for
+from .nrrd import grid_from_dict
+
+STRUCTURES_FILE = "structures/structures.json"
+AGREEMENT_FILE = "structures/agreement.parquet"
+
+
+def _inputs(course: Course) -> Sequence[Path]:
+    return [course.path_of(entry) for entry in course.of_kind("rtstruct")]
+
+
+def _run(task: Task) -> Outcome:
+    entries = task.course.of_kind("rtstruct")
+    if not entries:
+        return Outcome(SKIPPED, "the course has no structure set")
+    problems: list[Problem] = []
+    images = planning_grids(task.folder)
+    facts: dict[str, list] = {"structure_sets": [], "rois": []}
+    rois: list[Contours] = []
+    for number, entry in enumerate(entries):
+        task.progress(number, len(entries), entry.label or "structure set")
+        try:
+            content = read_structure_set(task.course.path_of(entry))
+        except DataError as error:
+            path = getattr(error, "path", None) or ""
+            problems.append(Problem(entry.path, "error", str(error), path))
+            continue
+        rois += _of_set(task, entry, content, images, facts, problems)
+    if not facts["structure_sets"]:
+        return Outcome(FAILED, problems[0].message, tuple(problems))
+    write_json(task.output / "structures.json", facts)
+    _write_agreement(task, rois, images, problems)
+    errors = [problem for problem in problems if problem.severity == "error"]
+    return Outcome(
+        PARTIAL if errors else DONE, errors[0].message if errors else "", tuple(problems)
+    )
+
+
+def planning_grids(folder: Path) -> dict[str, Grid]:
+    """The grid of the planning image by its frame of reference."""
+    volumes = read_facts(folder, IMAGE_FILE).get("volumes") or ()
+    return {
+        volume["frame_uid"]: grid_from_dict(volume["grid"])
+        for volume in volumes
+        if volume["role"] == "planning"
+    }
+
+
+# -- names and volumes ----------------------------------------------------------------------------
+
+
+def _of_set(
+    task: Task,
+    entry: ObjectEntry,
+    content: StructureSet,
+    images: dict[str, Grid],
+    facts: dict[str, list],
+    problems: list[Problem],
+) -> list[Contours]:
+    """The named ROIs of one structure set; its facts are added to `facts`."""
+    naming = naming_for(task.config, task.overrides.names, content.patient_id, content.label)
+    matches = [naming.match(roi.name) for roi in content.rois]
+    shared = shared_names(matches)
+    facts["structure_sets"].append(
+        {
+            "sop_uid": content.sop_uid,
+            "label": content.label,
+            "file": entry.path,
+            "flags": list(content.flags),
+            "shared_names": {name: list(rois) for name, rois in shared.items()},
+        }
+    )
+    found = []
+    for drawn, match in zip(content.rois, matches, strict=True):
+        planes = images.get(drawn.frame_uid)
+        roi = replace(
+            drawn,
+            standard_name=match.standard,
+            image_planes=None if planes is None else ImagePlanes.from_grid(planes),
+        )
+        found.append(roi)
+        facts["rois"].append(_facts_of(roi, match, task.config, problems))
+        problems += [
+            Problem(roi.name, "warning", f"{roi.name}: {conflict}") for conflict in match.conflicts
+        ]
+    for name, rois in shared.items():
+        message = f"{', '.join(rois)} of one structure set have the standard name {name}"
+        problems.append(Problem(name, "warning", message, entry.path))
+    return found
+
+
+def _facts_of(
+    roi: Contours, match: NameMatch, config: Config, problems: list[Problem]
+) -> dict[str, object]:
+    keys = config.structures
+    volume: float | None = None
+    try:
+        volume = volume_cc(roi, keys.end_caps, keys.between_planes)
+    except DataError as error:
+        problems.append(Problem(roi.name, "error", f"{roi.name}: {error}"))
+    known = volume is not None and math.isfinite(volume) and len(roi) > 0
+    return {
+        "structure_set_uid": roi.structure_set_uid,
+        "roi_number": roi.number,
+        "roi_name": roi.name,
+        "roi_standard_name": match.standard,
+        "found_by": match.how,
+        "conflicts": list(match.conflicts),
+        "suggestions": list(match.suggestions),
+        "source": roi.source,
+        "colour_rgb": roi.colour_rgb,
+        "interpreted_type": roi.interpreted_type,
+        "generation_algorithm": roi.generation_algorithm,
+        "volume_cc": volume if known else None,
+        "flags": list(roi.flags),
+    }
+
+
+# -- agreement ------------------------------------------------------------------------------------
+
+
+def _write_agreement(
+    task: Task, rois: Sequence[Contours], images: dict[str, Grid], problems: list[Problem]
+) -> None:
+    """What people drew against what programs drew; no table where there is no such pair."""
+    people = [roi for roi in rois if not is_automatic(roi)]
+    programs = [roi for roi in rois if is_automatic(roi)]
+    pairs = [
+        pair
+        for pair in paired(people, programs, alone=False)
+        if pair.a is not None and pair.b is not None and pair.a.frame_uid == pair.b.frame_uid
+    ]
+    rows = []
+    for number, pair in enumerate(pairs):
+        task.progress(number, len(pairs), pair.name)
+        grid = images.get(pair.a.frame_uid) if pair.a is not None else None
+        rows.append(agreement_row(pair, grid, task.config, problems))
+    if rows:
+        ids = {"patient_id": task.course.patient_id, "course_id": task.course.course_id}
+        frame = agreement_frame(rows, ids)
+        frame.to_parquet(task.output / Path(AGREEMENT_FILE).name, index=False)
+
+
+STAGE = Stage(
+    name="structures",
+    folder="structures",
+    run=_run,
+    inputs=_inputs,
+    uses=("load",),
+    parts=("objects", "links"),
+    sections=("structures",),
+    decisions=("names",),
+)
