@@ -123,29 +123,52 @@ def _one_or_six(value: object) -> str:
     return "six" if isinstance(value, dict | SixMargins) else "one"
 
 
-class Derived(Section):
-    """A structure made from others."""
+def _name_or_expression(value: object) -> str:
+    return "name" if isinstance(value, str) else "expression"
 
-    name: Text = Field(description="name of the new structure")
+
+Part = Annotated[
+    Annotated[Text, Tag("name")] | Annotated["Expression", Tag("expression")],
+    Discriminator(_name_or_expression),
+]
+
+
+class Expression(Section):
+    """Structures combined, then given a margin, then clipped."""
+
     operation: Literal["union", "intersection", "subtract", "xor"] = Field(
         "union",
         description="how the sources are combined; subtract takes all others from the first",
     )
-    sources: Annotated[Names, Field(min_length=1)] = Field(
-        description="ROI names, standard names or other derived structures"
+    sources: Annotated[tuple[Part, ...], Field(min_length=1), AfterValidator(unique)] = Field(
+        description="ROI names, standard names, other derived structures, or expressions again"
     )
     margin_mm: Annotated[
         Annotated[float, Tag("one")] | Annotated[SixMargins, Tag("six")], Discriminator(_one_or_six)
     ] = Field(0.0, description="one margin, or six directions")
-    within: Text | None = Field(None, description="clip the result to this structure")
-    minus: Text | None = Field(None, description="take this structure from the result")
+    within: Part | None = Field(None, description="clip the result to this structure")
+    minus: Part | None = Field(None, description="take this structure from the result")
+
+    @property
+    def needs(self) -> set[str]:
+        """All names in it."""
+        found: set[str] = set()
+        for part in (*self.sources, self.within, self.minus):
+            if part is not None:
+                found |= {part} if isinstance(part, str) else part.needs
+        return found
+
+
+class Derived(Expression):
+    """A structure made from others."""
+
+    name: Text = Field(description="name of the new structure")
 
 
 def _derivable(derived: tuple[Derived, ...]) -> tuple[Derived, ...]:
     unique(tuple(item.name for item in derived))
-    uses = {d.name: {*d.sources, *filter(None, (d.within, d.minus))} for d in derived}
     try:
-        TopologicalSorter(uses).prepare()
+        TopologicalSorter({item.name: item.needs for item in derived}).prepare()
     except CycleError as error:
         path = " <- ".join(error.args[1])
         raise ValueError(f"derived structures need each other in a circle: {path}") from None
@@ -165,7 +188,7 @@ class StructureKeys(Section):
         (),
         description="structures made from others, each with name, operation (union, intersection, "
         "subtract, xor), sources, and on request margin_mm (one number or left, right, anterior, "
-        "posterior, superior, inferior), within, minus",
+        "posterior, superior, inferior), within, minus; a source may be such an expression itself",
         examples=[
             "- {name: PTV_eval, operation: intersection, sources: [PTV, BODY], margin_mm: -3}"
         ],
