@@ -275,7 +275,7 @@ def test_a_new_dose_leaves_no_dvh_of_the_old_one(cohort):
 
 
 def test_a_new_series_runs_only_what_looks_at_images(cohort):
-    """The DVH looks at the slices between contours; the dose does not."""
+    """Volumes and DVHs look at the slices between contours; the dose does not."""
     source = next(cohort.dicom.glob("DEMO-THORAX4D/**/*.dcm")).parent
     added = cohort.dicom / "DEMO-THORAX4D" / "late"
     added.mkdir()
@@ -286,7 +286,7 @@ def test_a_new_series_runs_only_what_looks_at_images(cohort):
         dataset.SOPInstanceUID = pydicom.uid.generate_uid()
         dataset.save_as(added / path.name)
     ran, _ = run_again(cohort)
-    assert {name.split("/")[-1] for name in ran} == {"load", "dvh", "report"}
+    assert {name.split("/")[-1] for name in ran} == {"load", "structures", "dvh", "report"}
     assert all(name.startswith("DEMO-THORAX4D/") for name in ran)
     assert len(cohort.course("DEMO-THORAX4D").images) == 4
     shutil.rmtree(added)
