@@ -13,6 +13,7 @@ import pandas as pd
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
     CTImageStorage,
+    DeformableSpatialRegistrationStorage,
     ExplicitVRLittleEndian,
     RTDoseStorage,
     RTPlanStorage,
@@ -247,6 +248,22 @@ class Export:
     def registration(self, matrix: np.ndarray) -> str:
         """Maps points of the other frame (source) to the first (registered)."""
         return self.save(rt_registration(matrix, patient=self.patient))
+
+    def deformation(self, shift_mm: Sequence[float]) -> str:
+        """Points of the first frame (registered) lie `shift_mm` further in the other (source)."""
+        vectors = np.broadcast_to(np.asarray(shift_mm, "<f4"), (9, 9, 9, 3))
+        ds = self.common(DeformableSpatialRegistrationStorage, "REG")
+        grid = make(
+            ImagePositionPatient=["-60", "-60", "-20"],
+            ImageOrientationPatient=list(POSITIONS["HFS"]),
+            GridDimensions=[9, 9, 9],
+            GridResolution=[15.0, 15.0, 15.0],
+            VectorGridData=vectors.tobytes(),
+        )
+        ds.DeformableRegistrationSequence = [
+            make(SourceFrameOfReferenceUID=OTHER_FRAME, DeformableRegistrationGridSequence=[grid])
+        ]
+        return self.save(ds)
 
     def run(self, config: str = "{}", overrides: str = "", status: int = 0) -> dict:
         """Facts of the stage `dose`, after a run of all that DVHs need."""

@@ -149,8 +149,8 @@ class InverseDeformation:
 class Registration:
     """One registration object: its registered frame and an item for each source.
 
-    Flags: `several-matrices` (an item chains matrices; they are applied in item order, as vtk-dicom
-    does, which some readers reverse) and `bad-value:*`.
+    Flags: `several-matrices` (an item chains matrices; they are applied in item order, see
+    `_matrix`, which some readers reverse) and `bad-value:*`.
     """
 
     sop_uid: str
@@ -219,7 +219,13 @@ def _matrix_kind(item: Header) -> str:
 
 
 def _matrix(registrations: list[Header], path: str | Path) -> np.ndarray:
-    """The product of all matrices of a matrix registration, first item applied first (C.20.2-2)."""
+    """The product of all matrices of a matrix registration, the first item applied first.
+
+    PS3.3 table C.20.2-1: the order of the items of the Matrix Sequence is that of the matrix
+    multiplication; equation C.20.2-2 has the later items to the left of the earlier ones, so with
+    three items a point x becomes M3 M2 M1 x. Some readers (SlicerRT) multiply the other way round, so
+    chains are flagged; one matrix, by far the usual case, is the same for all.
+    """
     parts = registrations[0].items("MatrixSequence") if registrations else []
     if not parts:
         raise GeometryError(f"{path}: a registration has no matrix; export it again")

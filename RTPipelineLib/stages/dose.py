@@ -24,6 +24,7 @@ from ..dose.parts import WeightedDose
 from ..dose.prescription import dose_scale_flag, prescription_of, stated_totals_gy
 from ..dose.registered import DEFORMED
 from ..dose.select import DECIDED, FRAMES_DIFFER, NONE, REFUSED, DoseDecision, decide
+from ..dose.sentences import sentence_of
 from ..errors import DataError, DoseRefused, GeometryError
 from ..model import Dose, Prescription
 from ..platform import folder_name, write_json
@@ -161,7 +162,7 @@ def _outcome(decision: DoseDecision, entries: list[dict], problems: list[Problem
         reason = ": ".join(filter(None, ["; ".join(decision.evidence[-1:]), "; ".join(why)]))
         problem = Problem("dose", "error", reason)
         return Outcome(PARTIAL if entries else FAILED, reason, (problem, *problems))
-    notes = tuple(Problem(flag, "warning", flag) for flag in decision.flags)
+    notes = tuple(Problem(flag, "warning", sentence_of(flag)) for flag in decision.flags)
     errors = [problem for problem in problems if problem.severity == "error"]
     if errors:
         status = PARTIAL if entries else FAILED

@@ -112,6 +112,18 @@ def test_chained_matrices_are_applied_in_item_order_and_flagged(tmp_path):
     assert registration.flags == ("several-matrices",)
 
 
+def test_three_chained_matrices_are_m3_m2_m1(tmp_path):
+    """Equation C.20.2-2 of PS3.3, on matrices of which no two commute."""
+    steps = [
+        rigid_matrix(a, b)
+        for a, b in (((9, 0, 20), (1, 2, 3)), ((0, 40, 5), (-4, 5, 6)), ((70, 8, 0), (7, -8, 9)))
+    ]
+    (entry,) = read_registration(save(rigid(steps), tmp_path / "reg.dcm")).matrices
+    m1, m2, m3 = steps
+    np.testing.assert_allclose(entry.matrix, m3 @ m2 @ m1, atol=1e-9)
+    assert not np.allclose(entry.matrix, m1 @ m2 @ m3, atol=1e-2)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -186,6 +186,25 @@ def test_a_registration_of_the_course_joins_its_frames(export) -> None:
     assert ds.ReferencedSpatialRegistrationSequence[0].ReferencedSOPInstanceUID == reg
 
 
+def test_a_deformation_of_the_course_moves_its_dose(export) -> None:
+    """Registered points lie 4, -2.5 and 3 mm further in the source: its dose moves against that."""
+    two_frames(export)
+    reg = export.deformation((4.0, -2.5, 3.0))
+    facts = export.run("dose: {eqd2: {enabled: true}}")
+    (source, *_) = facts["sources"]
+    assert {"registered", "registered-deformably"} <= set(source["flags"])
+    assert (source["frame_uid"], source["registrations"]) == (FRAME, [reg])
+    total = read_dose(export.folder / "dose" / "total.dcm")
+    k, j, i = np.unravel_index(total.array_gy.argmax(), total.array_gy.shape)
+    place = total.grid.to_lps(np.array([i, j, k], float))
+    spot = np.array([-10.0 + 4 * 2.0, -20.0 + 1 * 2.5, 30.0 + 2 * 3.0])
+    assert place == pytest.approx(spot - (4.0, -2.5, 3.0), abs=1.25)
+    assert total.array_gy.max() == pytest.approx(60.0, abs=0.5)
+    ds = pydicom.dcmread(export.folder / "dose" / "total.dcm", stop_before_pixels=True)
+    assert ds.SpatialTransformOfDose == "NON_RIGID"
+    assert not source["eqd2"]["problem"]
+
+
 def test_the_configuration_can_forbid_it(export) -> None:
     two_frames(export)
     export.registration(MATRIX)
