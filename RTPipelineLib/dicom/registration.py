@@ -223,8 +223,8 @@ def _matrix(registrations: list[Header], path: str | Path) -> np.ndarray:
 
     PS3.3 table C.20.2-1: the order of the items of the Matrix Sequence is that of the matrix
     multiplication; equation C.20.2-2 has the later items to the left of the earlier ones, so with
-    three items a point x becomes M3 M2 M1 x. Some readers (SlicerRT) multiply the other way round, so
-    chains are flagged; one matrix, by far the usual case, is the same for all.
+    three items a point x becomes M3 M2 M1 x. Some readers (SlicerRT) multiply the other way round,
+    so chains are flagged; one matrix, by far the usual case, is the same for all.
     """
     parts = registrations[0].items("MatrixSequence") if registrations else []
     if not parts:
