@@ -217,7 +217,8 @@ def _write_source(
     """Write one dose as NRRD, the total as RTDOSE too, and return its facts.
 
     `record` names the RTDOSE that holds the exact numbers: the planning system's own where one
-    object is the whole dose, else the sum that is written here.
+    object is the whole dose, else the sum that is written here. `coverage` names the share of its
+    doses that reach each voxel of a sum, where not all do.
     """
     uids = [part.sop_uid for part in source.doses]
     exact = [part.weight for part in source.doses] == [1.0] and not doses.choices.normalisation
@@ -235,10 +236,16 @@ def _write_source(
             path = doses.entry(uids[0]).path
             message = f"{path}: no {source.file}.dcm is written of it: {error}"
             problems.append(Problem(source.name, "warning", message, path))
+    coverage = ""
+    if dose.coverage is not None:
+        coverage = f"dose/{source.file}_coverage.nrrd"
+        share = replace(dose, array_gy=dose.coverage, coverage=None)
+        write_grid(task.output / Path(coverage).name, share, unit="share")
     return {
         "name": source.name,
         "role": source.role,
         "nrrd": f"dose/{source.file}.nrrd",
+        "coverage": coverage,
         "record": doses.entry(uids[0]).path if exact else f"dose/{source.file}.dcm",
         "record_in": DICOM if exact else COURSE,
         "resampled": not dose.grid.is_uniform,
@@ -254,13 +261,13 @@ def _write_source(
     }
 
 
-def write_grid(path: Path, dose: Dose) -> None:
+def write_grid(path: Path, dose: Dose, unit: str = "Gy") -> None:
     """A dose as NRRD, which has even slices only."""
     grid = dose.grid.with_uniform_slices()
     array = dose.array_gy
     if grid is not dose.grid:
         array = resample_onto(dose.array_gy, dose.grid, grid)
-    fields = {"modality": "RTDOSE", "unit": "Gy", "frame_uid": dose.frame_uid}
+    fields = {"modality": "RTDOSE", "unit": unit, "frame_uid": dose.frame_uid}
     write_nrrd(path, array, grid, fields)
 
 

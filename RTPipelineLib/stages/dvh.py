@@ -19,6 +19,7 @@ from ..dose.registered import REGISTERED
 from ..errors import DataError
 from ..model import Contours, ImagePlanes
 from ..platform import write_json
+from ..resample import resample_onto
 from . import DONE, FAILED, PARTIAL, SKIPPED, Outcome, Problem, Stage, Task
 from .comparisons import (
     Comparison,
@@ -36,7 +37,7 @@ from .goal_rows import goals_frame
 from .isodoses import DoseSource
 from .load import IMAGE_FILE
 from .naming import named_rois
-from .nrrd import grid_from_dict
+from .nrrd import grid_from_dict, read_nrrd
 
 METRICS_FILE = "dvh/metrics.parquet"
 CURVES_FILE = "dvh/curves.parquet"
@@ -132,9 +133,13 @@ def _record_path(task: Task, entry: dict) -> Path:
 
 
 def _load_source(task: Task, entry: dict) -> DoseSource:
+    dose = read_dose(_record_path(task, entry))
+    if entry.get("coverage"):
+        share, grid = read_nrrd(task.folder / entry["coverage"])
+        dose = replace(dose, coverage=resample_onto(share, grid, dose.grid))
     return DoseSource(
         entry["name"],
-        read_dose(_record_path(task, entry)),
+        dose,
         prescription_from(entry),
         tuple(entry["plan_uids"]),
         tuple(entry["flags"]),

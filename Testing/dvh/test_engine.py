@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from RTPipelineLib.dose.accumulate import sum_doses
 from RTPipelineLib.dvh.engine import DvhOptions, compute_dvh
 from RTPipelineLib.errors import GeometryError
 from RTPipelineLib.geometry import Grid
@@ -367,3 +368,40 @@ def test_outside_along_the_planes():
     high = moved(contours, shift=(0, 0, 27.0))  # the grid ends at 31 mm, the box at 32
     dvh = compute_dvh(high, dose)
     assert dvh.dose_coverage_percent == pytest.approx(90, rel=1e-5)
+
+
+def test_extremes_stay_within_the_dose_of_the_grid():
+    """A dose of 0 beside a steep one: interpolation may not round below it."""
+    dose = smooth_dose()
+    values = np.where(np.arange(dose.grid.shape[2]) < 12, 0.0, 63.7) + np.zeros(dose.grid.shape)
+    dvh = compute_dvh(bumpy(), replace(dose, array_gy=values.astype(np.float32)))
+    assert dvh.min_gy == 0
+    assert not math.copysign(1, dvh.min_gy) < 0
+    assert dvh.max_gy == np.float32(63.7)
+    assert 0 <= dvh.D("100%") <= dvh.D("0%") <= dvh.max_gy + dvh.settings.dose_resolution_gy
+
+
+# -- sums whose doses end at different places -----------------------------------------------------
+
+
+def test_structures_where_a_sum_lacks_a_dose_say_so():
+    whole = smooth_dose()
+    short = replace(
+        whole,
+        array_gy=whole.array_gy[:8],
+        grid=whole.grid.crop(slice(0, 8), slice(None), slice(None)),
+    )
+    total = sum_doses([whole, short])
+    end = total.grid.k_positions_mm[7] + total.grid.origin_mm[2] + 1.5  # half a slice beyond
+    square = np.array([[-5, -5], [5, -5], [5, 5], [-5, 5]])
+
+    def box(low: float, high: float) -> DVH:
+        planes = np.linspace(low, high, 9)
+        loops = [np.hstack([square, np.full((4, 1), z)]) for z in planes]
+        contours = Contours.from_loops("box", loops, frame_uid="1.2")
+        return compute_dvh(contours, total, DvhOptions(end_caps="none"))
+
+    assert box(end - 14, end - 4).flags == ()
+    assert box(end - 8, end + 8).flags == ("dose-sum-incomplete",)
+    assert box(end + 4, end + 14).flags == ("dose-sum-incomplete",)
+    assert box(end - 8, end + 8).mean_gy > 0  # the numbers of the doses that are there

@@ -54,6 +54,25 @@ def test_absolute_offsets_in_a_course(export) -> None:
     assert total.array_gy == pytest.approx(np.full((4, 5, 6), 20.0), abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("offsets", "complete"), [((0.0, 3.0), False), ((0.0, 3.0, 6.0, 9.0), True)]
+)
+def test_structures_where_not_every_dose_reaches_are_flagged(export, offsets, complete) -> None:
+    """The ROIs reach from z = 31.5 to 37.5, the shorter dose to 34.5."""
+    first = export.plan("A", 25)
+    second = export.plan("B", 25, concurrent=first)
+    export.structures()
+    export.dose(first, 10.0)
+    export.dose(second, 5.0, offsets=offsets)
+    facts = export.run()
+    assert bool(facts["sources"][0]["coverage"]) != complete
+    flags = export.metrics()["flags"]
+    said = flags.str.contains("dose-sum-incomplete")
+    summed = flags.index.get_level_values("dose_source").str.startswith("sum")
+    assert said[summed].all() != complete
+    assert not said[~summed].any()
+
+
 def test_the_total_says_what_it_is(export) -> None:
     two_concurrent(export, 10.0)
     folder = export.stage()
