@@ -37,6 +37,8 @@ from .engine import DvhOptions, compute_dvh
 Method = Literal["6-shifts", "14-shifts", "monte-carlo"]
 
 PERCENTILES = (5.0, 95.0)  # of the draws of Monte Carlo
+# So many DVHs of every structure repay what compiled kernels cost at the start.
+COMPILE_FROM = 20
 LEAVES_GRID = "band-outside-dose-grid"
 
 Values = Mapping[str, float | None]
@@ -116,7 +118,9 @@ def variants_of(dose: Dose, options: DvhOptions, errors: ErrorModel) -> list[Var
             for caps, between in product(get_args(EndCaps), get_args(BetweenPlanes))
         ]
         found += [Variant(dose, shape) for shape in shapes if shape != options]
-    return found
+    if len(found) < COMPILE_FROM:
+        return found
+    return [v._replace(options=replace(v.options, compiled=True)) for v in found]
 
 
 def shifts_mm(errors: ErrorModel) -> np.ndarray:
