@@ -13,6 +13,7 @@ from .rois import (
     Contours,
     ImagePlanes,
     Mask,
+    Structure,
     is_target,
 )
 
@@ -29,6 +30,7 @@ __all__ = [
     "Mask",
     "Prescription",
     "PrescriptionLevel",
+    "Structure",
     "Volume",
     "is_target",
 ]

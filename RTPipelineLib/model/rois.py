@@ -102,6 +102,11 @@ class Contours:
         """True for a target volume, by its interpreted type or else by the start of its name."""
         return is_target(self.name, self.interpreted_type)
 
+    @property
+    def is_drawn(self) -> bool:
+        """True when it has contours, of whatever kind."""
+        return len(self) > 0
+
     def on_image(self, grid: Grid) -> Contours:
         """The same contours that know the slices of their image."""
         return replace(self, image_planes=ImagePlanes.from_grid(grid))
@@ -127,9 +132,17 @@ class Mask:
         check_shape(self.array, self.grid)
 
     @property
+    def is_drawn(self) -> bool:
+        """True when some voxel is covered."""
+        return bool(self.array.any())
+
+    @property
     def is_target(self) -> bool:
         """True for a target volume, by its interpreted type or else by the start of its name."""
         return is_target(self.name, self.interpreted_type)
+
+
+Structure = Contours | Mask
 
 
 def is_target(name: str, interpreted_type: str) -> bool:

@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 # Cohort table <- (stage whose record must stand behind it, file in the course folder).
 COURSE_TABLES = {
     "agreement": ("structures", "structures/agreement.parquet"),
+    "agreement_dose": ("dvh", "dvh/agreement_dose.parquet"),
     "dvh_metrics": ("dvh", "dvh/metrics.parquet"),
     "dvh_curves": ("dvh", "dvh/curves.parquet"),
     "goals": ("dvh", "dvh/goals.parquet"),

@@ -10,7 +10,7 @@ from ..config import Config
 from ..dvh.engine import DvhOptions
 from ..dvh.metrics import MetricSettings, metric_row
 from ..dvh.uncertainty import Band, ErrorModel, band, variants_of
-from ..model import DVH, Contours, DvhCurve
+from ..model import DVH, Contours, DvhCurve, Mask
 from .isodoses import Isodoses
 
 BAND_COLUMNS = ("volume_percent_low", "volume_percent_high")
@@ -43,7 +43,7 @@ class Bands:
 
     def around(
         self,
-        roi: Contours,
+        roi: Contours | Mask,
         planned: DVH,
         row: Mapping[str, float | None],
         settings: MetricSettings,

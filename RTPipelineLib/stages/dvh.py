@@ -2,8 +2,9 @@
 
 `dvh/metrics.parquet` and `dvh/curves.parquet`; `dvh/goals.parquet` when there are goals;
 `dvh/tps.parquet` and `dvh/tps_curves.parquet` when the planning system stored DVHs in a dose;
-`dvh/crosscheck.parquet` when other programs are asked. A structure that cannot be computed has its
-row too, with empty metrics and the reason in `flags`.
+`dvh/crosscheck.parquet` when other programs are asked; `dvh/agreement_dose.parquet` when two
+sources of a structure were compared. A structure that cannot be computed has its row too, with
+empty metrics and the reason in `flags`.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from ..dicom.dose import read_dose
 from ..dicom.structures import read_structure_set
 from ..dose.registered import REGISTERED
 from ..errors import DataError
-from ..model import Contours, ImagePlanes
+from ..model import CLINICAL, Contours, ImagePlanes, Mask
 from ..platform import write_json
 from ..resample import resample_onto
 from . import DONE, FAILED, PARTIAL, SKIPPED, Outcome, Problem, Stage, Task
+from .agreement import agreement_frame
+from .agreement_dose import AgreementDoses
 from .comparisons import (
     Comparison,
     beside_planning_system,
@@ -46,6 +49,7 @@ GOALS_FILE = "dvh/goals.parquet"
 TPS_FILE = "dvh/tps.parquet"
 TPS_CURVES_FILE = "dvh/tps_curves.parquet"
 CROSSCHECK_FILE = "dvh/crosscheck.parquet"
+AGREEMENT_DOSE_FILE = "dvh/agreement_dose.parquet"
 
 
 def _inputs(course: Course) -> Sequence[Path]:
@@ -60,6 +64,7 @@ def _run(task: Task) -> Outcome:
     if not task.course.of_kind("rtstruct"):
         return Outcome(SKIPPED, "the course has no structure set")
     planes = _image_planes(task)
+    agreement = AgreementDoses(task, planes)
     results: list[Evaluated] = []
     problems: list[Problem] = []
     stored, checked = Comparison(), Comparison()
@@ -77,14 +82,18 @@ def _run(task: Task) -> Outcome:
             here = with_eqd2(task, entry, here, options_of(task.config), problems)
         rx = source.prescription.course
         path = _record_path(task, entry)
-        here = beside_planning_system(here, path, rx.dose_gy if rx else None, stored)
-        results += beside_programs(task.config.dvh.crosscheck, task.course, here, path, checked)
+        agreement.add(here, source, task.config, problems)
+        clinical = [result for result in here if result.roi.source == CLINICAL]
+        results += [result for result in here if result.roi.source != CLINICAL]
+        clinical = beside_planning_system(clinical, path, rx.dose_gy if rx else None, stored)
+        results += beside_programs(task.config.dvh.crosscheck, task.course, clinical, path, checked)
     if not results:
         reason = problems[0].message if problems else "no structure set could be read"
         return Outcome(FAILED, reason, tuple(problems))
     problems += [result.problem for result in results if result.problem is not None]
     problems += checked.problems
     _write(task, results, stored, checked)
+    _write_differences(task, agreement.rows)
     errors = [problem for problem in problems if problem.severity == "error"]
     status = PARTIAL if errors else DONE
     return Outcome(status, errors[0].message if errors else "", tuple(problems))
@@ -111,7 +120,14 @@ def _write(
         frame.to_parquet(task.output / Path(name).name, index=False)
 
 
-def _appearance(roi: Contours) -> dict[str, object]:
+def _write_differences(task: Task, rows: Sequence[dict[str, object]]) -> None:
+    if rows:
+        ids = {"patient_id": task.course.patient_id, "course_id": task.course.course_id}
+        frame = agreement_frame(rows, ids, "agreement_dose")
+        frame.to_parquet(task.output / Path(AGREEMENT_DOSE_FILE).name, index=False)
+
+
+def _appearance(roi: Contours | Mask) -> dict[str, object]:
     """How a structure is shown wherever its curve is drawn."""
     return {
         "structure_set_uid": roi.structure_set_uid,
@@ -213,7 +229,7 @@ STAGE = Stage(
     run=_run,
     inputs=_inputs,
     needs=("dose",),
-    uses=("load",),
+    uses=("load", "structures"),
     parts=("objects", "links", "sum_of"),
     sections=("dose", "structures", "dvh"),
     decisions=("names", "dose"),

@@ -17,7 +17,7 @@ from ..dose.select import DECIDED, DoseDecision
 from ..dvh.engine import DvhOptions, compute_dvh
 from ..dvh.metrics import MetricSettings, metric_row
 from ..errors import DataError
-from ..model import Contours
+from ..model import Contours, Mask
 from . import Problem, Task
 from .course_doses import CourseDoses
 from .naming import by_name
@@ -100,7 +100,7 @@ def with_eqd2(
     return found
 
 
-def alpha_beta_of(roi: Contours, config: Config) -> float:
+def alpha_beta_of(roi: Contours | Mask, config: Config) -> float:
     """The a/b in Gy of a structure: its own by name, else that of targets or of everything else."""
     keys = config.dose.eqd2.alpha_beta
     own = by_name(keys.structures, roi)
@@ -111,7 +111,7 @@ def _is_dose(column: str) -> bool:
     return column.endswith("_Gy")
 
 
-def _geud(roi: Contours, config: Config) -> float | None:
+def _geud(roi: Contours | Mask, config: Config) -> float | None:
     return by_name(config.dvh.geud_a, roi)
 
 

@@ -13,7 +13,7 @@ from ..dvh.engine import DvhOptions, compute_dvh
 from ..dvh.metrics import MetricSettings, metric_columns, metric_row
 from ..dvh.uncertainty import Band
 from ..errors import DataError
-from ..model import CLOSED_TYPES, DVH, Contours
+from ..model import CLOSED_TYPES, DVH, Contours, Mask
 from . import Problem
 from .bands import Bands
 from .isodoses import DoseSource, Isodoses, externals_of
@@ -27,7 +27,7 @@ class Evaluated:
     """One structure under one dose: its row, its DVH and the band around it (None when there is
     none) and what went wrong."""
 
-    roi: Contours
+    roi: Contours | Mask
     row: dict[str, object]
     dvh: DVH | None
     problem: Problem | None = None
@@ -37,17 +37,19 @@ class Evaluated:
 class _Computed(NamedTuple):
     """A structure with its DVH, or with the flag and the problem that say why there is none."""
 
-    roi: Contours
+    roi: Contours | Mask
     dvh: DVH | None
     flag: str = ""
     problem: Problem | None = None
 
 
-def evaluate(structures: Iterable[Contours], source: DoseSource, config: Config) -> list[Evaluated]:
+def evaluate(
+    structures: Iterable[Contours | Mask], source: DoseSource, config: Config
+) -> list[Evaluated]:
     """Row and DVH of every structure under one dose; none can stop the others."""
     options = options_of(config)
     computed = [_compute(roi, source, options) for roi in structures]
-    targets = [item.roi for item in computed if item.roi.is_target and len(item.roi)]
+    targets = [item.roi for item in computed if item.roi.is_target and item.roi.is_drawn]
     levels = [level for level in map(source.level_of, targets) if level is not None]
     shared = {level for level in levels if levels.count(level) > 1}
     sets = {target.structure_set_uid for target in targets} if levels else set()
@@ -72,7 +74,7 @@ def options_of(config: Config) -> DvhOptions:
     )
 
 
-def _compute(roi: Contours, source: DoseSource, options: DvhOptions) -> _Computed:
+def _compute(roi: Contours | Mask, source: DoseSource, options: DvhOptions) -> _Computed:
     try:
         return _Computed(roi, compute_dvh(roi, source.dose, options))
     except DataError as error:
@@ -81,7 +83,7 @@ def _compute(roi: Contours, source: DoseSource, options: DvhOptions) -> _Compute
         return _Computed(roi, None, *_unforeseen(roi, source, error))
 
 
-def _unforeseen(roi: Contours, source: DoseSource, error: Exception) -> tuple[str, Problem]:
+def _unforeseen(roi: Contours | Mask, source: DoseSource, error: Exception) -> tuple[str, Problem]:
     log.exception("structure %s under %s", roi.name, source.name)
     message = f"{roi.name}: internal error {type(error).__name__}: {error}; please report it"
     return "internal-error", Problem(roi.name, "error", message)
@@ -108,7 +110,7 @@ def _evaluated(
 
 
 def _row(
-    roi: Contours,
+    roi: Contours | Mask,
     source: DoseSource,
     dvh: DVH | None,
     metrics: Mapping[str, float | None],
@@ -117,7 +119,7 @@ def _row(
     """The row of one structure, all columns but the ids of the course."""
     level, rx_flag = level_for(roi.name, roi.number, roi.is_target, source.prescription)
     flags = [*roi.flags, *source.flags, *source.prescription.flags, rx_flag]
-    if len(roi) and not CLOSED_TYPES.intersection(roi.kinds):
+    if isinstance(roi, Contours) and roi.is_drawn and not CLOSED_TYPES.intersection(roi.kinds):
         flags.append("no-closed-contour")
     flags += dvh.flags if dvh is not None else ()
     if roi.is_target and level and metrics["Dmean_Gy"] and metrics["CI_RTOG"] is None:
@@ -152,7 +154,7 @@ def _add_flag(row: dict[str, object], flag: str) -> None:
         row["flags"] = ";".join(filter(None, (str(row["flags"]), flag)))
 
 
-def _settings(roi: Contours, config: Config) -> MetricSettings:
+def _settings(roi: Contours | Mask, config: Config) -> MetricSettings:
     return MetricSettings(
         dose_levels_gy=config.dvh.dose_levels_gy,
         dose_levels_percent=config.dvh.dose_levels_percent,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ..dose.prescription import level_for
 from ..dvh.engine import DvhOptions, compute_dvh
 from ..dvh.metrics import IsodoseVolumes, isodose_volumes
-from ..model import DVH, Contours, Dose, Prescription
+from ..model import DVH, Contours, Dose, Mask, Prescription
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class DoseSource:
     plan_uids: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
 
-    def level_of(self, roi: Contours) -> float | None:
+    def level_of(self, roi: Contours | Mask) -> float | None:
         """The prescribed dose in Gy that the structure's relative metrics refer to."""
         level, _ = level_for(roi.name, roi.number, roi.is_target, self.prescription)
         return level.dose_gy if level else None
@@ -32,11 +32,11 @@ class DoseSource:
 class External:
     """The outline of the patient in one structure set, and its DVH."""
 
-    roi: Contours
+    roi: Contours | Mask
     dvh: DVH
 
 
-def externals_of(computed: Iterable[tuple[Contours, DVH | None]]) -> dict[str, External]:
+def externals_of(computed: Iterable[tuple[Contours | Mask, DVH | None]]) -> dict[str, External]:
     """The External of each structure set by its UID; of several the largest, and none that has no
     volume in the dose grid."""
     found: dict[str, External] = {}
@@ -70,7 +70,7 @@ class Isodoses:
         }
         return Isodoses(replace(self.source, dose=dose), externals)
 
-    def of(self, roi: Contours) -> IsodoseVolumes | None:
+    def of(self, roi: Contours | Mask) -> IsodoseVolumes | None:
         """The isodose volumes for a target with a prescription; None for other structures."""
         if not roi.is_target or self.source.level_of(roi) is None:
             return None
