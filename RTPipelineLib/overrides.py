@@ -168,7 +168,10 @@ def _load(path: Path) -> dict:
     from ruamel.yaml.error import YAMLError
 
     try:
-        data = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        if all(line.lstrip()[:1] in ("", "#") for line in text.splitlines()):
+            return {}  # the template as it was written: thousands of them are read at each run
+        data = YAML(typ="safe", pure=True).load(text)
     except (OSError, UnicodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     except YAMLError as error:
