@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +26,7 @@ from RTPipelineLib.run.ledger import read_record
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the faults are those of POSIX systems")
 
+LIBRARY = Path(__file__).resolve().parents[2]
 FAULTY = Path(__file__).parent / "faults"
 # Fault -> words of its row, or None where the stage succeeds in the end.
 HARM = {
@@ -197,6 +201,31 @@ def test_a_full_volume_is_a_row_though_its_record_cannot_be_written(tmp_path, pl
         assert read_record(next(out.glob("TINY-00001/*")), "dvh").status == "done"
     finally:
         subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_an_interrupt_ends_everything_cleanly(tmp_path, plant):
+    dicom, out = tmp_path / "dicom", tmp_path / "out"
+    list(tiny_patients(dicom, 1))
+    notes = plant({"TINY-00000": "ignore_signals"})
+    command = [sys.executable, "-m", "RTPipelineLib", "run", str(dicom), str(out), "--quiet"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(LIBRARY), str(FAULTY)])}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+    try:
+        end = time.monotonic() + 120
+        while not started(notes):
+            assert time.monotonic() < end and process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130, said
+    assert json.loads((out / "run.json").read_text())["state"] == "interrupted"
+    folder = next(out.glob("TINY-00000/*"))
+    assert read_record(folder, "load").status == "done"  # what was done stays valid
+    assert read_record(folder, "dose") is None
+    assert_nothing_runs(notes)
 
 
 @pytest.mark.slow
