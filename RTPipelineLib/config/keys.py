@@ -217,7 +217,9 @@ class SegmentationModel(Section):
     """One model to run."""
 
     task: Text | None = Field(None, description="a TotalSegmentator task, such as total")
-    folder: ExistingPath | None = Field(None, description="or an nnU-Net v2 model folder")
+    folder: ExistingPath | None = Field(
+        None, description="or an nnU-Net v2 model: its folder, or the YAML file that describes it"
+    )
     fast: bool = Field(False, description="TotalSegmentator's 3 mm model")
     roi_subset: Names = Field((), description="only these classes")
     device: Device = Field("cpu", description="cpu, gpu, gpu:N or mps")
@@ -243,7 +245,24 @@ class SegmentationKeys(Section):
         "device (cpu, gpu, gpu:N, mps), requires_region",
         examples=["- {task: total, device: gpu}"],
     )
+    weights: ExistingPath | None = Field(
+        None,
+        description="folder of TotalSegmentator's weights; null: TOTALSEG_WEIGHTS_PATH, or where "
+        "TotalSegmentator itself keeps them",
+    )
+    license_file: ExistingFile | None = Field(
+        None,
+        description="file with the licence number that some tasks need; null: the environment's "
+        "TOTALSEG_LICENSE_NUMBER, or the one that TotalSegmentator was given",
+    )
+    threads: PositiveInt | None = Field(None, description="threads of a model; null: all cores")
     timeout_s: PositiveFloat = Field(7200.0, description="seconds for one model on one image")
+    stall_s: PositiveFloat = Field(
+        1800.0, description="seconds without a word after which a model counts as hanging"
+    )
+    retry_on_cpu: bool = Field(
+        False, description="run a model on the CPU when the memory of the GPU did not suffice"
+    )
 
 
 class Uncertainty(Section):
