@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from RTPipelineLib.errors import UsageError
 from RTPipelineLib.segmentation.postprocess import Rules, apply_rules
 from RTPipelineLib.segmentation.regions import MARKERS, check_regions, judge, shown_regions
-from RTPipelineLib.errors import UsageError
 
 SPACING = np.array([1.0, 1.0, 3.0])
 
@@ -35,9 +35,7 @@ def test_small_parts_go(two_parts):
 def test_what_lies_outside_goes(two_parts):
     within = np.zeros_like(two_parts)
     within[:4] = True
-    assert np.array_equal(
-        apply_rules(two_parts, SPACING, Rules(within=within)), two_parts & within
-    )
+    assert np.array_equal(apply_rules(two_parts, SPACING, Rules(within=within)), two_parts & within)
 
 
 def test_the_nearest_part_stays_by_millimetres_not_voxels():

@@ -1,4 +1,4 @@
-"""Programs that hang, ignore signals, leave children, run out of memory: all ends, with a reason."""
+"""Programs that hang, ignore signals, leave children or lack memory: all ends, with a reason."""
 
 import os
 import subprocess
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from living import alive
 
 from RTPipelineLib.segmentation.reasons import GPU_MEMORY, MEMORY, explain, failure_kind
 from RTPipelineLib.segmentation.watch import Ending, Limits, run_program
@@ -41,16 +42,6 @@ def _run(code: str, folder: Path, limits: Limits = GENEROUS, *arguments: str, li
     )
 
 
-def _alive(pids: list[int]) -> list[int]:
-    def runs(pid: int) -> bool:
-        try:
-            return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return False
-
-    return [pid for pid in pids if runs(pid)]
-
-
 def _pids(file: Path) -> list[int]:
     return [int(pid) for pid in file.read_text().split()]
 
@@ -79,7 +70,7 @@ def test_nothing_is_left_of_a_program_that_hangs(tmp_path, limits):
     assert ending.how == ("timeout" if limits.timeout_s < 10 else "stalled")
     pids = _pids(tmp_path / "pids")
     assert len(pids) == 3
-    assert _alive(pids) == []
+    assert alive(pids) == []
     assert "segmentation." in explain(ending, limits)
 
 
@@ -100,7 +91,7 @@ def test_nothing_is_left_when_the_asking_process_is_killed(tmp_path):
     guard = psutil.Process(process.pid).children()[0].pid
     process.kill()
     process.wait()
-    _wait_for(lambda: not _alive([*_pids(file), guard]))
+    _wait_for(lambda: not alive([*_pids(file), guard]))
 
 
 def test_an_interrupt_ends_the_program(tmp_path):
@@ -124,7 +115,7 @@ def test_an_interrupt_ends_the_program(tmp_path):
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
         patch.setattr(watch.time, "sleep", sleep)
         _run(code, tmp_path, listen=listen)
-    assert _alive(pids) == []
+    assert alive(pids) == []
 
 
 def test_a_program_that_is_not_there(tmp_path):
