@@ -1,6 +1,7 @@
 # Needs make, git and Python 3.11 to 3.13 with its venv module; all else goes into .venv from PyPI.
 #   make demo          install, make a synthetic cohort and run the pipeline on it
 #   make test          install, lint, all tests but the slow ones (about 25 minutes at most)
+#   make segmentation  TotalSegmentator in an environment of its own (2.5 GB), for its tests
 #   make test-all      the slow tests too
 #   make test-cluster  the tests that need a SLURM cluster on this machine
 #   make bench         benchmarks: ratios against other programs in the same run
@@ -15,7 +16,7 @@ CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 EXTRAS := codecs,crosscheck,fast,plots,test,xlsx
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 
-.PHONY: help demo install test test-all test-cluster bench lint clean
+.PHONY: help demo install segmentation test test-all test-cluster bench lint clean
 
 help:
 	@sed -n 's/^#//p' Makefile
@@ -25,10 +26,13 @@ install: $(STAMP)
 demo: $(STAMP)
 	@$(BIN)/python -m RTPipelineLib demo demo-output
 
-test: lint
+segmentation: $(STAMP)
+	@$(BIN)/python Testing/segmentation/install.py .venv-segmentation
+
+test: lint segmentation
 	@$(BIN)/python -m pytest -m "not slow"
 
-test-all: lint
+test-all: lint segmentation
 	@$(BIN)/python -m pytest
 
 test-cluster:
@@ -41,7 +45,7 @@ lint: $(STAMP)
 	@$(BIN)/ruff check --quiet
 
 clean:
-	@rm -rf $(VENV) demo-output build dist .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) .venv-segmentation demo-output build dist .pytest_cache .ruff_cache .hypothesis
 	@find RTPipeline RTPipelineLib Testing -name __pycache__ -prune -exec rm -rf {} +
 
 # An environment that exists is brought up to date in place; one without a working pip is made anew.
