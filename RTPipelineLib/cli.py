@@ -29,6 +29,7 @@ COMMANDS = {
     "stage": "run one stage of one course",
     "dvh": "DVH of loose files, no course needed",
     "compare": "structures of two structure sets, by standard name",
+    "segment": "automatic contours of one image by TotalSegmentator or an nnU-Net model",
     "sum-dose": "add dose files, physically or as EQD2, into one RTDOSE",
     "aggregate": "join all courses of an output folder into results/",
     "report": "write the HTML report of an output folder",
