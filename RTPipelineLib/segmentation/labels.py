@@ -39,6 +39,13 @@ class LabelImage:
                 return self.array == segment.value
         return None
 
+    def boxes(self) -> dict[int, tuple[slice, slice, slice]]:
+        """The part of the array that holds each value, of those that occur."""
+        from scipy.ndimage import find_objects
+
+        found = find_objects(self.array)
+        return {value: box for value, box in enumerate(found, start=1) if box is not None}
+
     def counts(self) -> dict[str, int]:
         """Voxels of every structure by name."""
         size = max((s.value for s in self.segments), default=0) + 1
