@@ -37,7 +37,6 @@ log = logging.getLogger(__name__)
 ALL_DONE, SOME_FAILED = 0, 3
 NOT_USED_YET = (
     "structures.derived",
-    "segmentation",
     "dvh.goals",
     "dvh.crosscheck",
     "radiomics",

@@ -61,16 +61,13 @@ def segment_image(request: SegmentRequest, reporter: Reporter) -> int:
     config = _config(request, image.modality)
     models = find_models(config)
     request.output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=request.output, prefix=".segment-") as folder:
-        scratch = Path(folder)
-        segmenter = Segmenter(
-            models,
-            settings_of(config.segmentation),
-            scratch,
-            partial(write_result, request.output, config.output),
-            lambda done, total, text: reporter.report(image.name, "segment", done, total, text),
-        )
-        rows = segmenter.rows([image])
+    segmenter = Segmenter(
+        models,
+        settings_of(config.segmentation),
+        partial(write_result, request.output, config.output),
+        lambda done, total, text: reporter.report(image.name, "segment", done, total, text),
+    )
+    rows = segmenter.rows([image])
     write_json(request.output / "segmentation.json", {"models": rows})
     for row in rows:
         reason = f" ({row['reason']})" if row["reason"] else ""

@@ -76,18 +76,17 @@ class Result(NamedTuple):
 
 @dataclass
 class Runner:
-    """Runs models one after another; `scratch` holds their temporary files, `earlier` what models
-    found before, which post-processing may refer to."""
+    """Runs models one after another."""
 
     models: Models
     settings: Settings
-    scratch: Path
     progress: Progress = lambda percent, message: None
     _program_s: float = field(default=0.0, init=False)
     _device: str = field(default="", init=False)
 
     def run(self, model: Model, picture: Picture, earlier: Mapping[str, np.ndarray]) -> Result:
-        """The labels of one model on one image. Raises nothing of the model's own making."""
+        """The labels of one model on one image; rules of post-processing may refer to masks that
+        `earlier` models found. Raises nothing of the model's own making."""
         self._program_s, self._device = 0.0, model.device
         if picture.modality != model.modality:
             return self._result(
@@ -196,7 +195,9 @@ class Runner:
             self.progress(percent or 0, name if percent is None else f"{name}: {percent} %")
 
         for attempt in (device, "cpu"):
-            with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
+            # In the system's folder, whose path is short: programs put sockets there, whose paths
+            # end after 100 letters.
+            with tempfile.TemporaryDirectory(prefix="rtp-", ignore_cleanup_errors=True) as folder:
                 python = self.settings.python or _python(self.models.catalogue)
                 machine = Machine(
                     python,

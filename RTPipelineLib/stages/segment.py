@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from ..course import Course
-from ..platform import remove_folder, write_json
+from ..platform import write_json
 from ..segmentation.models import find_models
 from ..segmentation.run import DONE as MODEL_DONE
 from ..segmentation.run import FAILED as MODEL_FAILED
@@ -25,7 +25,6 @@ from .segment_files import write_result
 from .segmenter import Segmenter, SourceImage, settings_of
 
 SEGMENTATION_FILE = "segmentation/segmentation.json"
-SCRATCH = "scratch"
 
 
 def _inputs(course: Course) -> Sequence[Path]:
@@ -40,12 +39,9 @@ def _run(task: Task) -> Outcome:
     if not images:
         return Outcome(SKIPPED, "the course has no image that could be read")
     models = find_models(task.config)
-    scratch = task.output / SCRATCH
-    scratch.mkdir()
     keep = partial(write_result, task.output, task.config.output)
-    segmenter = Segmenter(models, settings_of(keys), scratch, keep, task.progress)
+    segmenter = Segmenter(models, settings_of(keys), keep, task.progress)
     rows = segmenter.rows(images)
-    remove_folder(scratch)
     write_json(task.output / Path(SEGMENTATION_FILE).name, {"models": rows})
     return outcome_of(rows)
 

@@ -69,7 +69,6 @@ class Segmenter:
         self,
         models: Models,
         settings: Settings,
-        scratch: Path,
         keep: Keeper,
         progress: Callable[[int, int, str], None],
     ) -> None:
@@ -79,7 +78,7 @@ class Segmenter:
         self.seen_cc: dict[str, dict[str, float]] = {}  # image -> organ -> volume, once looked
         self._numbers: dict[str, int] = {}
         self._done, self._total = 0, 1
-        self._runner = Runner(models, settings, scratch, self._say)
+        self._runner = Runner(models, settings, self._say)
 
     def rows(self, images: Sequence[SourceImage]) -> list[dict[str, object]]:
         """The manifest: one row for every model on every image of its modality."""

@@ -30,10 +30,8 @@ def picture() -> Picture:
 def _runner(folder: Path, models: str = "[{task: total, fast: true}]", **settings) -> Runner:
     path = folder / "config.yaml"
     path.write_text(f"segmentation:\n  models: {models}\n")
-    scratch = folder / "scratch"
-    scratch.mkdir(exist_ok=True)
     limits = settings.pop("limits", Limits(60, 60))
-    return Runner(find_models(load_config(path)), Settings(limits, 1, **settings), scratch)
+    return Runner(find_models(load_config(path)), Settings(limits, 1, **settings))
 
 
 def test_labels_lie_where_the_image_lies(stub, tmp_path, picture):
@@ -47,7 +45,6 @@ def test_labels_lie_where_the_image_lies(stub, tmp_path, picture):
     ((_, _, arguments),) = stub.calls
     assert "--ml" in arguments
     assert "--fast" in arguments
-    assert list(runner.scratch.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -99,10 +96,7 @@ def test_a_licence_number_stands_nowhere(stub, tmp_path, picture, caplog):
     path.write_text(
         f"segmentation:\n  license_file: {licence}\n  models: [{{task: face, device: cpu}}]\n"
     )
-    runner = Runner(
-        find_models(load_config(path)), Settings(Limits(60, 60), 1), tmp_path / "scratch"
-    )
-    runner.scratch.mkdir()
+    runner = Runner(find_models(load_config(path)), Settings(Limits(60, 60), 1))
     with caplog.at_level("DEBUG"):
         runner.run(runner.models.models[0], picture, {})
     assert "licence (licence)" in caplog.text  # what the program said of it
