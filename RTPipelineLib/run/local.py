@@ -136,7 +136,7 @@ class LocalEngine:
         """Run a stage once. Its record, or None when it is to be repeated (and whether alone)."""
         folder, name = ticket.job.folder, ticket.stage
         before = valid_record(folder, name)
-        order = Order(name, folder, self.config.run.timeout_s)
+        order = Order(name, folder, get_stage(name).limit_s(self.config))
 
         def progress(done: int, total: int, message: str) -> None:
             self.report(folder.name, name, done, total, message)
@@ -151,15 +151,15 @@ class LocalEngine:
             return self._amended(folder, record, ticket.attempts, seat.peak_mb), False
         end = end or End(SAID, text="it left no record")
         if end.kind in REPEATED and len(ticket.attempts) + 1 < ATTEMPTS:
-            ticket.attempts += (self._words(end),)
-            log.warning("%s: stage %s %s; it is tried again", folder, name, self._words(end))
+            ticket.attempts += (self._words(order, end),)
+            log.warning("%s: stage %s %s; it is tried again", folder, name, self._words(order, end))
             return None, end.kind == MEMORY or (end.kind, end.number) == (SIGNAL, SIGKILL)
         return self._failed(order, end, ticket.attempts, seat.peak_mb), False
 
-    def _words(self, end: End) -> str:
+    def _words(self, order: Order, end: End) -> str:
         """What became of the process of a stage."""
         return {
-            TIME: f"was ended after {self.config.run.timeout_s:g} s (run.timeout_s)",
+            TIME: f"was ended after {order.timeout_s:g} s (run.timeout_s)",
             MEMORY: f"was ended for lack of memory (run.memory_gb: {self.memory_gb:.3g} GB)",
             SIGNAL: f"was killed by signal {end.number}"
             + (" (the system may have run out of memory)" if end.number == SIGKILL else ""),
@@ -171,7 +171,7 @@ class LocalEngine:
     def _failed(self, order: Order, end: End, attempts: tuple[str, ...], peak_mb: float) -> Record:
         """The record of a stage that left none."""
         name, folder = order.stage, order.folder
-        message = self._words(end)
+        message = self._words(order, end)
         if end.kind != SAID:
             again = " again" if attempts else ""
             message = f"the process of stage {name} {message}{again}; see {folder.name}/"

@@ -91,6 +91,8 @@ def run_pipeline(request: RunRequest, reporter: Reporter) -> int:
     config = load_config(request.config_path)
     outside = read_overrides_file(request.overrides_path) if request.overrides_path else {}
     stages = tuple(name for name in STAGES if not request.stages or name in request.stages)
+    for name in stages:
+        get_stage(name).check(config)
     for key in keys_without_effect(config):
         log.warning("the configuration sets %s, which this version does not use yet", key)
     if request.dry_run:

@@ -74,6 +74,14 @@ def _little(config: Config) -> Need:
     return Need()
 
 
+def _usual_limit(config: Config) -> float:
+    return config.run.timeout_s
+
+
+def _always(config: Config) -> None:
+    """Nothing that could be missing."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """A stage's declaration.
@@ -82,7 +90,9 @@ class Stage:
     a result, `uses` those whose facts it reads where they are there, `parts` the parts of the
     course, `sections` those of the configuration and `decisions` those of the overrides that change
     its result, `version` goes up when its output changes for the same input, `inputs` gives the
-    DICOM files that it reads, `need` what it occupies under a configuration.
+    DICOM files that it reads, `need` what it occupies under a configuration, `limit_s` how long it
+    may take, and `check` raises `UsageError`, before any work, when it cannot run at all under a
+    configuration.
     """
 
     name: str
@@ -96,6 +106,8 @@ class Stage:
     decisions: tuple[str, ...] = ()
     version: int = 1
     need: Callable[[Config], Need] = _little
+    limit_s: Callable[[Config], float] = _usual_limit
+    check: Callable[[Config], None] = _always
 
 
 def get_stage(name: str) -> Stage:

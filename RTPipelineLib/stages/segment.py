@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from ..config import Config
 from ..course import Course
-from ..platform import write_json
+from ..platform import available_cores, write_json
 from ..segmentation.models import find_models
 from ..segmentation.run import DONE as MODEL_DONE
 from ..segmentation.run import FAILED as MODEL_FAILED
 from ..segmentation.run import SKIPPED as MODEL_SKIPPED
-from . import DONE, FAILED, PARTIAL, SKIPPED, Outcome, Problem, Stage, Task
+from . import DONE, FAILED, PARTIAL, SKIPPED, Need, Outcome, Problem, Stage, Task
 from .facts import read_facts
 from .load import IMAGE_FILE
 from .nrrd import read_nrrd
@@ -84,6 +85,27 @@ def outcome_of(rows: Sequence[Mapping[str, object]]) -> Outcome:
     return Outcome(DONE if whole else PARTIAL, "; ".join(errors), tuple(problems))
 
 
+def _check(config: Config) -> None:
+    """Raise `UsageError` when weights, a licence or a program are missing."""
+    if config.segmentation.models:
+        find_models(config)
+
+
+def _limit_s(config: Config) -> float:
+    """Models watch their own time; this ends what nobody watches. An image may take a model, its
+    repetition on the CPU and a first pass."""
+    keys = config.segmentation
+    return config.run.timeout_s + 3 * len(keys.models) * keys.timeout_s
+
+
+def _need(config: Config) -> Need:
+    keys = config.segmentation
+    if not keys.models:
+        return Need()
+    gpu = any(model.device.startswith("gpu") for model in keys.models)
+    return Need(keys.threads or available_cores(), 8.0, gpu)
+
+
 STAGE = Stage(
     name="segment",
     folder="segmentation",
@@ -92,4 +114,7 @@ STAGE = Stage(
     needs=("load",),
     parts=("images",),
     sections=("segmentation", "output.rtstruct", "output.seg"),
+    need=_need,
+    limit_s=_limit_s,
+    check=_check,
 )

@@ -36,7 +36,7 @@ def write_result(folder: Path, output: OutputKeys, name: str, found: Found) -> d
 
 def _write_structure_set(path: Path, name: str, found: Found) -> str:
     """Contours of every structure that was found, in the image's frame of reference."""
-    headers = [read_dataset(slice_path, stop_before_pixels=True) for slice_path in found.image.slices]
+    headers = [read_dataset(file, stop_before_pixels=True) for file in found.image.slices]
     reference = ImageReference.of(headers)
     rois = [outlines(mask) for mask in masks_of(found)]
     written = write_structure_set(

@@ -1,0 +1,143 @@
+"""The real TotalSegmentator, from DICOM to a DVH row; nothing of it is replaced but the training.
+
+The weights label bands of HU (`standin_weights.py`), and the phantom's organs have HU of their own.
+So the organs that come out are compared with the shapes that were painted. Between bone and fat
+every HU occurs, so that a thin shell around bones counts as liver or heart: the comparison looks at
+the organ's surroundings only.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pydicom
+import pytest
+import SimpleITK as sitk
+
+from RTPipelineLib.cli import main
+from RTPipelineLib.dicom.structures import read_structure_set
+from RTPipelineLib.geometry import Grid
+from RTPipelineLib.phantoms.cohort import make_cohort
+from RTPipelineLib.structures.voxelise import voxelise
+
+# Voxels of 3 mm, smoothed over neighbours: an organ of 60 mm loses and gains half a voxel.
+LEAST_DICE = 0.9
+SURROUNDINGS_MM = 9.0
+
+
+@pytest.fixture(scope="module")
+def out(segmentation_python, weights, tmp_path_factory) -> Path:
+    """The output of a run over a lung patient with a plan and a dose."""
+    folder = tmp_path_factory.mktemp("totalsegmentator")
+    make_cohort(folder / "dicom", patients=["DEMO-LUNG"])
+    config = folder / "config.yaml"
+    config.write_text(
+        f"segmentation:\n  python: {segmentation_python}\n  weights: {weights}\n"
+        "  models:\n  - {task: total, fast: true}\n",
+        encoding="utf-8",
+    )
+    status = main(
+        ["run", str(folder / "dicom"), str(folder / "out"), "--config", str(config), "--quiet"]
+    )
+    course = next((folder / "out" / "DEMO-LUNG").iterdir())
+    log = course / "logs" / "segment.log"
+    assert status == 0, log.read_text() if log.exists() else "no log"
+    return course
+
+
+def _read(path: Path) -> tuple[np.ndarray, Grid, sitk.Image]:
+    image = sitk.ReadImage(str(path))
+    ni, nj, nk = image.GetSize()
+    direction = np.array(image.GetDirection()).reshape(3, 3)
+    grid = Grid(image.GetOrigin(), direction, image.GetSpacing(), (nk, nj, ni))
+    return sitk.GetArrayFromImage(image), grid, image
+
+
+def _segments(image: sitk.Image) -> dict[str, int]:
+    """Label values by name, as Slicer reads them."""
+    found = {}
+    for key in image.GetMetaDataKeys():
+        if key.startswith("Segment") and key.endswith("_Name"):
+            value = image.GetMetaData(key.removesuffix("Name") + "LabelValue")
+            found[image.GetMetaData(key)] = int(value)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("structure", "drawn"),
+    [("liver", "Liver"), ("heart", "Heart"), ("lung_lower_lobe_left", "Lungs")],
+)
+def test_organs_are_where_they_were_painted(out, structure, drawn):
+    array, grid, image = _read(out / "segmentation" / "total_fast.seg.nrrd")
+    found = array == _segments(image)[structure]
+    truth = _drawn(out, grid, drawn)
+    margin = np.ceil(SURROUNDINGS_MM / grid.spacing_mm[::-1]).astype(int)
+    where = np.argwhere(truth)
+    low, high = np.maximum(where.min(axis=0) - margin, 0), where.max(axis=0) + margin + 1
+    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    both = (found & truth)[box].sum()
+    dice = 2 * both / (found[box].sum() + truth[box].sum())
+    assert dice > LEAST_DICE
+
+
+def _drawn(out: Path, grid: Grid, name: str) -> np.ndarray:
+    """The clinical contours of an organ (or both lungs) as voxels of the image."""
+    course = json.loads((out / "course.json").read_text())
+    path = next(o["path"] for o in course["objects"] if o["kind"] == "rtstruct")
+    rois = read_structure_set(Path(course["dicom_root"]) / path).rois
+    names = ("Lung_L", "Lung_R") if name == "Lungs" else (name,)
+    masks = [
+        voxelise(roi, grid, "coverage", whole=True).array for roi in rois if roi.name in names
+    ]
+    assert len(masks) == len(names)
+    return np.logical_or.reduce(masks)
+
+
+def test_the_image_is_the_grid(out):
+    _, labels, _ = _read(out / "segmentation" / "total_fast.seg.nrrd")
+    _, image, _ = _read(out / "image" / "ct.nrrd")
+    assert labels.same_as(image)
+
+
+def test_slicer_finds_names_colours_and_codes(out):
+    _, _, image = _read(out / "segmentation" / "total_fast.seg.nrrd")
+    number = next(
+        key.removesuffix("_Name")
+        for key in image.GetMetaDataKeys()
+        if key.endswith("_Name") and image.GetMetaData(key) == "liver"
+    )
+    assert "SCT^10200004^Liver" in image.GetMetaData(f"{number}_Tags")
+    assert len(image.GetMetaData(f"{number}_Color").split()) == 3
+
+
+def test_the_structure_set_belongs_to_the_ct(out):
+    written = pydicom.dcmread(out / "segmentation" / "RS_total_fast.dcm")
+    rois = read_structure_set(out / "segmentation" / "RS_total_fast.dcm").rois
+    facts = json.loads((out / "image" / "image.json").read_text())["volumes"][0]
+    assert written.FrameOfReferenceUID == facts["frame_uid"]
+    assert {"liver", "heart", "vertebrae_L1"} <= {roi.name for roi in rois}
+    array, grid, image = _read(out / "segmentation" / "total_fast.seg.nrrd")
+    for roi in rois:
+        voxels = np.count_nonzero(array == _segments(image)[roi.name])
+        volume = voxelise(roi, grid, "fraction").array.sum()
+        # The outlines keep the volume; what a structure has many small parts of may lose one.
+        assert abs(volume - voxels) <= max(0.01 * voxels, 20)
+
+
+def test_the_manifest_says_what_was_found_and_what_not(out):
+    (row,) = json.loads((out / "segmentation" / "segmentation.json").read_text())["models"]
+    assert (row["status"], row["device"], row["source"]) == ("done", "cpu", "totalsegmentator")
+    assert row["versions"]["totalsegmentator"].startswith("2.")
+    assert row["structures"]["liver"]["mean"] == pytest.approx(110, abs=15)
+    assert len(row["structures"]) + len(row["empty"]) == 117
+
+
+def test_a_dvh_row_has_the_source_totalsegmentator(out):
+    metrics = pd.read_parquet(out / "dvh" / "metrics.parquet")
+    rows = metrics[metrics["source"] == "totalsegmentator"].set_index("roi_name")
+    clinical = metrics[metrics["source"] == "clinical"].set_index("roi_name")
+    assert {"liver", "heart"} <= set(rows.index)
+    assert rows.loc["liver", "Dmean_Gy"] > 0
+    # The same dose, nearly the same organ.
+    assert rows.loc["heart", "Dmax_Gy"] == pytest.approx(clinical.loc["Heart", "Dmax_Gy"], rel=0.2)
