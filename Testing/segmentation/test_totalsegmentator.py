@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pydicom
 import pytest
-import SimpleITK as sitk
+import SimpleITK
 
 from RTPipelineLib.cli import main
 from RTPipelineLib.dicom.structures import read_structure_set
@@ -46,15 +46,15 @@ def out(segmentation_python, weights, tmp_path_factory) -> Path:
     return course
 
 
-def _read(path: Path) -> tuple[np.ndarray, Grid, sitk.Image]:
-    image = sitk.ReadImage(str(path))
+def _read(path: Path) -> tuple[np.ndarray, Grid, SimpleITK.Image]:
+    image = SimpleITK.ReadImage(str(path))
     ni, nj, nk = image.GetSize()
     direction = np.array(image.GetDirection()).reshape(3, 3)
     grid = Grid(image.GetOrigin(), direction, image.GetSpacing(), (nk, nj, ni))
-    return sitk.GetArrayFromImage(image), grid, image
+    return SimpleITK.GetArrayFromImage(image), grid, image
 
 
-def _segments(image: sitk.Image) -> dict[str, int]:
+def _segments(image: SimpleITK.Image) -> dict[str, int]:
     """Label values by name, as Slicer reads them."""
     found = {}
     for key in image.GetMetaDataKeys():
