@@ -19,13 +19,12 @@ from ..segmentation.run import DONE as MODEL_DONE
 from ..segmentation.run import FAILED as MODEL_FAILED
 from ..segmentation.run import SKIPPED as MODEL_SKIPPED
 from . import DONE, FAILED, PARTIAL, SKIPPED, Need, Outcome, Problem, Stage, Task
+from .automatic import SEGMENTATION_FILE
 from .facts import read_facts
 from .load import IMAGE_FILE
 from .nrrd import read_nrrd
 from .segment_files import write_result
 from .segmenter import Segmenter, SourceImage, settings_of
-
-SEGMENTATION_FILE = "segmentation/segmentation.json"
 
 
 def _inputs(course: Course) -> Sequence[Path]:

@@ -15,6 +15,7 @@ from ..segmentation.labels import LabelImage, statistics
 from ..segmentation.models import Model, Models, TaskModel, is_overview
 from ..segmentation.regions import MARKERS, judge
 from ..segmentation.run import SKIPPED, Picture, Runner, Settings
+from ..segmentation.terms import colour_of
 from ..segmentation.watch import Limits
 
 # ROI numbers of a source's second model begin here, of the third at twice this, and so on.
@@ -168,13 +169,21 @@ class Segmenter:
         first = self._numbers.get(model.source, 0)
         self._numbers[model.source] = first + NUMBERS_PER_MODEL
         files = self._keep_files(name, Found(model.name, model.source, image, labels, first))
-        facts = statistics(labels, picture.array)
+        facts, boxes = statistics(labels, picture.array), labels.boxes()
+        structures = {
+            s.name: {
+                "number": first + s.value,
+                **facts[s.name],
+                "colour_rgb": s.term.colour or colour_of(s.value),
+                "box": [[part.start, part.stop] for part in boxes[s.value]],
+            }
+            for s in labels.segments
+            if s.name in facts
+        }
         return files | {
-            "structures": {
-                s.name: {"number": first + s.value, **facts[s.name]}
-                for s in labels.segments
-                if s.name in facts
-            },
+            "first_number": first,
+            "frame_uid": image.frame_uid,
+            "structures": structures,
             "empty": [s.name for s in labels.segments if s.name not in facts],
         }
 
