@@ -13,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
-EXTRAS := codecs,crosscheck,fast,plots,test,xlsx
+EXTRAS := codecs,crosscheck,fast,plots,seg,test,xlsx
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 
 .PHONY: help demo install segmentation test test-all test-cluster bench lint clean
