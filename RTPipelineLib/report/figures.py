@@ -60,9 +60,12 @@ def dvh_plot(curves: Sequence[Curve], units: str = "Gy") -> Markup:
         dash = DASHES[sources.index(curve.dose_source) % len(DASHES)] or None
         if curve.source == PLANNING_SYSTEM:
             dash = DOTS
-        label = _label(curve, len(sources) > 1)
+        label = label_of(curve, len(sources) > 1)
         lines.append(_line(curve, scale, limit, colour, dash, label, number))
-        keys.append(_legend_entry(colour, dash, label))
+        if curve.source != PLANNING_SYSTEM:
+            keys.append(_legend_entry(colour, dash, label))
+    if len(keys) < len(lines):  # one entry for all of them: they have the colours of ours
+        keys.append(_legend_entry("#555", DOTS, PLANNING_SYSTEM))
     svg = element(
         "svg",
         element("title", "Cumulative dose-volume histogram"),
@@ -190,7 +193,8 @@ def _axes(limit: float, step: float, units: str) -> Markup:
     return element("g", joined(*parts), class_="axes", aria_hidden="true")
 
 
-def _label(curve: Curve, several_doses: bool) -> str:
+def label_of(curve: Curve, several_doses: bool) -> str:
+    """The curve's name, with its source and its dose where these are needed to tell it."""
     notes = [curve.source] if curve.source not in ("", "clinical") else []
     if several_doses:
         notes.append(curve.dose_source)

@@ -213,10 +213,12 @@ def _metrics(rows: Sequence[Row], units: str) -> Markup:
     several = [c for c in ("source", "dose_source") if len({row.get(c) for row in rows}) > 1]
     numbers = [c for c in METRICS_SHOWN if any(is_number(row.get(c)) for row in rows)]
     columns = ["roi_name", *several, *numbers, "flags"]
-    body = [[_metric(row.get(c), c, units) for c in columns] for row in rows]
+    body = [[_metric(row, c, units) for c in columns] for row in rows]
     titles = [_metric_title(c, units) for c in columns]
     places = {columns.index(c) for c in numbers}
     note = "Empty cells are not known or not applicable; all columns are in dvh/metrics.parquet."
+    if any(f"{c}_low" in row for row in rows for c in numbers):
+        note += " Small below a value: the ends of its band (see the dose-volume histogram)."
     metrics = table("Metrics", titles, body, numbers=places, long={len(columns) - 1})
     return joined(metrics, element("p", note, class_="soft"))
 
@@ -234,11 +236,22 @@ def _metric_title(column: str, units: str) -> Content:
     return element("abbr", title, title=entry.definition) if entry else title
 
 
-def _metric(value: Value, column: str, units: str) -> Content:
+def _metric(row: Row, column: str, units: str) -> Content:
+    """One cell: the value, and below it the band around it where there is one."""
+    value = row.get(column)
     if column == "flags":
         flags = [flag for flag in str(value or "").split(";") if flag]
         badges = joined(*(element("span", flag, class_="badge calm") for flag in flags))
         return element("div", badges, class_="flags")
+    ends = [row.get(f"{column}_{end}") for end in ("low", "high")]
+    text = _number(value, column, units)
+    if not any(is_number(end) for end in ends):
+        return text
+    low, high = (_number(end, column, units) for end in ends)
+    return joined(text, element("div", f"{low} to {high}", class_="soft ends"))
+
+
+def _number(value: Value, column: str, units: str) -> str:
     if not is_number(value):
         return shown(value)
     if column.lower().endswith("_gy"):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..platform import atomic_path
-from .figures import PALETTE, PLANNING_SYSTEM, Curve, readable
+from .figures import PALETTE, PLANNING_SYSTEM, Curve, label_of, readable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,7 +79,7 @@ def _figure(curves: Sequence[Curve], title: str, units: str, draw: object) -> Fi
             "color": colour,
             "linestyle": _DOTTED if stored else dash,
             "linewidth": 1.0 if stored else 1.6,
-            "label": "_" if stored else _literal(_label(curve, len(doses) > 1)),
+            "label": "_" if stored else _literal(label_of(curve, len(doses) > 1)),
         }
         draw(axes, curve, highest, scale, look)
     if any(curve.source == PLANNING_SYSTEM for curve in shown):  # one line for all of them
@@ -125,13 +125,6 @@ def _differential(
 
 def _root(values: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(values, 0.0))
-
-
-def _label(curve: Curve, several_doses: bool) -> str:
-    notes = [curve.source] if curve.source not in ("", "clinical") else []
-    if several_doses:
-        notes.append(curve.dose_source)
-    return f"{curve.roi_name} ({', '.join(notes)})" if notes else curve.roi_name
 
 
 def _literal(text: str, longest: int = 40) -> str:

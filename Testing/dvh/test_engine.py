@@ -14,7 +14,7 @@ from RTPipelineLib.errors import GeometryError
 from RTPipelineLib.geometry import Grid
 from RTPipelineLib.model import DVH, Contours, Dose, ImagePlanes, Mask
 
-SAME = 1e-6  # what the issue asks of invariant metrics, relative
+SAME = 1e-6  # relative: shares of cells are kept in single precision
 
 
 def smooth_dose(spacing=(2.0, 2.5, 3.0), size=(24, 22, 20), offsets=None) -> Dose:

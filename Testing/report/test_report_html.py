@@ -186,6 +186,19 @@ def test_an_unknown_number_among_known_ones():
     assert f'<td class="number short">{UNKNOWN}</td>' in html
 
 
+def test_metrics_show_the_ends_of_their_bands():
+    course = a_course("tame")
+    assert "class=\"soft ends\"" not in course_page(course)
+    banded = dict(course.metrics[0]) | {"Dmean_Gy_low": 44.5, "Dmean_Gy_high": 46.25}
+    open_ended = dict(course.metrics[1]) | {"Dmean_Gy_low": 44.5, "Dmean_Gy_high": None}
+    html = course_page(replace(course, metrics=(banded, open_ended)))
+    assert '<div class="soft ends">44.50 to 46.25</div>' in html
+    assert f'<div class="soft ends">44.50 to {UNKNOWN}</div>' in html
+    assert "the ends of its band" in html
+    cgy = course_page(replace(course, metrics=(banded,), units="cGy"))
+    assert '<div class="soft ends">4450 to 4625</div>' in cgy
+
+
 def test_centigray_is_a_matter_of_display():
     html = course_page(replace(a_course("tame"), units="cGy"))
     assert "Dmean [cGy]" in html
