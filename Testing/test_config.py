@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from RTPipelineLib.config import Config, defaults_yaml, load_config
-from RTPipelineLib.config.keys import Accumulation, Derived, DvhKeys, SixMargins
+from RTPipelineLib.config.keys import Accumulation, DvhKeys
 from RTPipelineLib.config.section import METRIC, Section
+from RTPipelineLib.config.structures import Derived, Expression, SixMargins
 from RTPipelineLib.errors import ConfigError
 
 
@@ -221,6 +222,25 @@ def test_structures_that_need_each_other(complaints):
     circle = line.split(": ")[-1].split(" <- ")
     assert circle[0] == circle[-1]
     assert set(circle) == {"A", "B", "C"}
+
+
+def test_sources_may_be_expressions(load, complaints):
+    ring = (
+        "structures:\n  derived:\n  - name: Ring\n    operation: subtract\n    sources:\n"
+        "    - {sources: [PTV], margin_mm: 20, within: {sources: [BODY], margin_mm: -3}}\n"
+        "    - {sources: [PTV], margin_mm: {left: 5}}\n"
+    )
+    config = load(ring)
+    (derived,) = config.structures.derived
+    assert derived.names == {"PTV", "BODY"}
+    assert derived.sources[0].within == Expression(sources=("BODY",), margin_mm=-3.0)
+    assert derived.sources[1].margin_mm == SixMargins(left=5.0)
+    assert load(config.to_yaml()) == config
+    (line,) = complaints(ring.replace("[PTV], margin_mm: 20", "[PTV], operation: xro"))
+    assert "did you mean xor?" in line
+    assert line.startswith("config.yaml, line 6: ")
+    (line,) = complaints(ring.replace("[BODY]", "[Ring]"))
+    assert "Ring <- Ring" in line
 
 
 # -- DVH metrics ----------------------------------------------------------------------------------

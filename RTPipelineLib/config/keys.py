@@ -8,11 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ..errors import ConfigError
 from .section import (
@@ -23,7 +22,6 @@ from .section import (
     Levels,
     Metric,
     Names,
-    NamesFile,
     NonZero,
     PositiveFloat,
     PositiveInt,
@@ -32,6 +30,7 @@ from .section import (
     goal_templates,
     unique,
 )
+from .structures import StructureKeys
 
 
 class Accumulation(Section):
@@ -105,111 +104,6 @@ class PrescriptionKeys(Section):
         True,
         description="where the plans are silent, take the dose from the name of a target "
         "(PTV_7000, PTV60), flagged inferred-from-name",
-    )
-
-
-class SixMargins(Section):
-    """Margins in mm; negative ones shrink."""
-
-    left: float = 0.0
-    right: float = 0.0
-    anterior: float = 0.0
-    posterior: float = 0.0
-    superior: float = 0.0
-    inferior: float = 0.0
-
-
-def _one_or_six(value: object) -> str:
-    return "six" if isinstance(value, dict | SixMargins) else "one"
-
-
-def _name_or_expression(value: object) -> str:
-    return "name" if isinstance(value, str) else "expression"
-
-
-Part = Annotated[
-    Annotated[Text, Tag("name")] | Annotated["Expression", Tag("expression")],
-    Discriminator(_name_or_expression),
-]
-
-
-class Expression(Section):
-    """Structures combined, then given a margin, then clipped."""
-
-    operation: Literal["union", "intersection", "subtract", "xor"] = Field(
-        "union",
-        description="how the sources are combined; subtract takes all others from the first",
-    )
-    sources: Annotated[tuple[Part, ...], Field(min_length=1), AfterValidator(unique)] = Field(
-        description="ROI names, standard names, other derived structures, or expressions again"
-    )
-    margin_mm: Annotated[
-        Annotated[float, Tag("one")] | Annotated[SixMargins, Tag("six")], Discriminator(_one_or_six)
-    ] = Field(0.0, description="one margin, or six directions")
-    within: Part | None = Field(None, description="clip the result to this structure")
-    minus: Part | None = Field(None, description="take this structure from the result")
-
-    @property
-    def needs(self) -> set[str]:
-        """All names in it."""
-        found: set[str] = set()
-        for part in (*self.sources, self.within, self.minus):
-            if part is not None:
-                found |= {part} if isinstance(part, str) else part.needs
-        return found
-
-
-class Derived(Expression):
-    """A structure made from others."""
-
-    name: Text = Field(description="name of the new structure")
-
-
-def _derivable(derived: tuple[Derived, ...]) -> tuple[Derived, ...]:
-    unique(tuple(item.name for item in derived))
-    try:
-        TopologicalSorter({item.name: item.needs for item in derived}).prepare()
-    except CycleError as error:
-        path = " <- ".join(error.args[1])
-        raise ValueError(f"derived structures need each other in a circle: {path}") from None
-    return derived
-
-
-class StructureKeys(Section):
-    """Names and shapes of structures."""
-
-    names: NamesFile | None = Field(
-        None,
-        description="YAML that maps ROI names to standard names: exact, patterns (regular "
-        "expressions), synonyms, and the same under sites. Names of AAPM TG-263 in any spelling "
-        "are known without it",
-    )
-    derived: Annotated[tuple[Derived, ...], AfterValidator(_derivable)] = Field(
-        (),
-        description="structures made from others, each with name, operation (union, intersection, "
-        "subtract, xor), sources, and on request margin_mm (one number or left, right, anterior, "
-        "posterior, superior, inferior), within, minus; a source may be such an expression itself",
-        examples=[
-            "- {name: PTV_eval, operation: intersection, sources: [PTV, BODY], margin_mm: -3}"
-        ],
-    )
-    end_caps: Literal["half-slice", "none", "adaptive"] = Field(
-        "half-slice",
-        description="how far a structure reaches beyond its end contours: half a slice, not at "
-        "all, or by the trend of its last cross-sections",
-    )
-    between_planes: Literal["interpolate", "slab"] = Field(
-        "interpolate",
-        description="shape between contour planes; slab repeats each contour over its slice, as "
-        "some planning systems do",
-    )
-    voxelise: Literal["coverage", "centre"] = Field(
-        "coverage",
-        description="a voxel belongs to a label when at least half of it is covered, or when its "
-        "centre is inside",
-    )
-    tolerance_mm: Annotated[float, Field(ge=0)] = Field(
-        3.0, description="mm, of surface Dice where two sources of a structure are compared"
     )
 
 
