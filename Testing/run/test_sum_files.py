@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +19,10 @@ from pydicom.uid import (
 from scipy.spatial.transform import Rotation
 
 from RTPipelineLib.cli import main
+from RTPipelineLib.dicom.derivation import Derivation, add_derivation
 from RTPipelineLib.dicom.dose import read_dose
+from RTPipelineLib.dicom.new_object import write_dataset
+from RTPipelineLib.dicom.write import dose_dataset
 from Testing.rt_export import FRAME, OTHER_FRAME, POSITIONS, rt_dose, rt_registration, save
 
 
@@ -163,6 +169,36 @@ def test_other_readers_accept_it(files) -> None:
     assert stored * scaling == pytest.approx(2 * ramp, abs=1e-6)
     assert image.GetOrigin() == pytest.approx((-10.0, -20.0, 30.0))
     assert read_dose(files.folder / "sum.dcm").array_gy == pytest.approx(2 * ramp, abs=1e-5)
+
+
+def test_dciodvfy_finds_no_error(files) -> None:
+    """In 16 bits: with 32 bit pixels the program itself ends at an assertion."""
+    program = shutil.which("dciodvfy") or pytest.skip("dciodvfy (Debian: dicom3tools) is not here")
+    files.sum(files.dose("a", 10.0, plan="1.7.1"), files.dose("b", 20.0, plan="1.7.2"))
+    study = pydicom.dcmread(files.folder / "a.dcm", stop_before_pixels=True)
+    ds = dose_dataset(read_dose(files.folder / "sum.dcm"), patient_from=study, bits=16)
+    add_derivation(ds, Derivation(("1.2.8", "1.2.9")))
+    write_dataset(files.folder / "short.dcm", ds)
+    done = subprocess.run(
+        [program, str(files.folder / "short.dcm")], capture_output=True, text=True, timeout=60
+    )
+    said = (done.stdout + done.stderr).splitlines()
+    assert "RTDose" in said
+    assert [line for line in said if line.startswith("Error")] == []
+
+
+def test_plastimatch_reads_the_same_dose(files) -> None:
+    beside = Path(sys.executable).parent / "plastimatch"
+    program = shutil.which("plastimatch") or (str(beside) if beside.exists() else "")
+    if not program:
+        pytest.skip("plastimatch is not here")
+    files.sum(files.dose("a", 10.0, plan="1.7.1"), files.dose("b", 20.0, plan="1.7.2"))
+    out = files.folder / "dose.nrrd"
+    arguments = ["--input-dose-img", str(files.folder / "sum.dcm"), "--output-dose-img", str(out)]
+    subprocess.run([program, "convert", *arguments], check=True, capture_output=True, timeout=60)
+    image = SimpleITK.ReadImage(str(out))
+    assert SimpleITK.GetArrayFromImage(image) == pytest.approx(np.full((4, 5, 6), 30.0), abs=1e-4)
+    assert image.GetOrigin() == pytest.approx((-10.0, -20.0, 30.0))
 
 
 def test_the_same_sum_is_the_same_file(files) -> None:
