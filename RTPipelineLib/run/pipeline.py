@@ -36,7 +36,6 @@ log = logging.getLogger(__name__)
 
 ALL_DONE, SOME_FAILED = 0, 3
 NOT_USED_YET = (
-    "structures.derived",
     "dvh.goals",
     "dvh.crosscheck",
     "radiomics",

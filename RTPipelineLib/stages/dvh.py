@@ -31,6 +31,7 @@ from .comparisons import (
     comparison_frame,
     stored_curves_frame,
 )
+from .derive import read_shares
 from .dose import COURSE, DOSE_FILE
 from .dvh_tables import CURVE_STEP_GY, curves_frame, metrics_frame
 from .eqd2 import with_eqd2
@@ -41,6 +42,7 @@ from .isodoses import DoseSource
 from .load import IMAGE_FILE
 from .naming import named_rois
 from .nrrd import grid_from_dict, read_nrrd
+from .structures import STRUCTURES_FILE as DRAWN_FILE
 
 METRICS_FILE = "dvh/metrics.parquet"
 CURVES_FILE = "dvh/curves.parquet"
@@ -64,6 +66,7 @@ def _run(task: Task) -> Outcome:
     if not task.course.of_kind("rtstruct"):
         return Outcome(SKIPPED, "the course has no structure set")
     planes = _image_planes(task)
+    derived = read_shares(task.folder, read_facts(task.folder, DRAWN_FILE))
     agreement = AgreementDoses(task, planes)
     results: list[Evaluated] = []
     problems: list[Problem] = []
@@ -73,6 +76,8 @@ def _run(task: Task) -> Outcome:
         try:
             source = _load_source(task, entry)
             structures = _structures_for(task, entry, planes, problems)
+            sets = {roi.structure_set_uid for roi in structures}
+            structures += [mask for mask in derived if mask.structure_set_uid in sets]
         except DataError as error:
             path = getattr(error, "path", None) or ""
             problems.append(Problem(entry["name"], "error", str(error), path))

@@ -2,13 +2,15 @@
 agree.
 
 `structures/structures.json` lists every ROI of every structure set with its own name, its standard
-name and how that was found, what stood against it and what is offered, its volume and its flags.
+name and how that was found, what stood against it and what is offered, its volume and its flags;
+and the derived structures, whose covered shares of voxels lie in `structures/derived/`.
 `structures/agreement.parquet` compares what a program drew with what a person drew, by standard
 name.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,16 +21,19 @@ from ..course import Course, ObjectEntry
 from ..dicom.structures import StructureSet, read_structure_set
 from ..errors import DataError
 from ..geometry import Grid
-from ..model import Contours, ImagePlanes
+from ..model import Contours, ImagePlanes, Mask
 from ..platform import write_json
 from ..structures.names import NameMatch, shared_names
 from ..structures.volume import volume_cc
 from . import DONE, FAILED, PARTIAL, SKIPPED, Outcome, Problem, Stage, Task
 from .agreement import agreement_frame, agreement_row, is_automatic, paired
+from .derive import derived_structures, write_shares
 from .facts import read_facts
 from .load import IMAGE_FILE
 from .naming import naming_for
 from .nrrd import grid_from_dict
+
+log = logging.getLogger(__name__)
 
 STRUCTURES_FILE = "structures/structures.json"
 AGREEMENT_FILE = "structures/agreement.parquet"
@@ -57,6 +62,7 @@ def _run(task: Task) -> Outcome:
         rois += _of_set(task, entry, content, images, facts, problems)
     if not facts["structure_sets"]:
         return Outcome(FAILED, problems[0].message, tuple(problems))
+    facts["rois"] += _derive(task, rois, images, problems)
     write_json(task.output / "structures.json", facts)
     _write_agreement(task, rois, images, problems)
     errors = [problem for problem in problems if problem.severity == "error"]
@@ -119,7 +125,7 @@ def _of_set(
 
 
 def _facts_of(
-    roi: Contours, match: NameMatch, config: Config, problems: list[Problem]
+    roi: Contours | Mask, match: NameMatch, config: Config, problems: list[Problem]
 ) -> dict[str, object]:
     keys = config.structures
     volume: float | None = None
@@ -127,7 +133,12 @@ def _facts_of(
         volume = volume_cc(roi, keys.end_caps, keys.between_planes)
     except DataError as error:
         problems.append(Problem(roi.name, "error", f"{roi.name}: {error}"))
-    known = volume is not None and math.isfinite(volume) and len(roi) > 0
+    except Exception as error:  # the boundary: an unforeseen shape costs one structure
+        log.exception("volume of %s", roi.name)
+        message = f"{roi.name}: internal error {type(error).__name__}: {error}; please report it"
+        problems.append(Problem(roi.name, "error", message))
+    # Nothing drawn is not a volume of 0.
+    known = volume is not None and math.isfinite(volume) and roi.is_drawn
     return {
         "structure_set_uid": roi.structure_set_uid,
         "roi_number": roi.number,
@@ -139,10 +150,29 @@ def _facts_of(
         "source": roi.source,
         "colour_rgb": roi.colour_rgb,
         "interpreted_type": roi.interpreted_type,
-        "generation_algorithm": roi.generation_algorithm,
         "volume_cc": volume if known else None,
         "flags": list(roi.flags),
     }
+
+
+# -- derived structures ---------------------------------------------------------------------------
+
+
+def _derive(
+    task: Task, rois: Sequence[Contours], images: dict[str, Grid], problems: list[Problem]
+) -> list[dict[str, object]]:
+    """Facts of the derived structures, whose files are written."""
+    masks = derived_structures(rois, images, task.config, problems)
+    files = write_shares(task.output, masks)
+    naming = naming_for(task.config, task.overrides.names)
+    facts = []
+    for mask in masks:
+        match = naming.match(mask.name)
+        own = _facts_of(replace(mask, standard_name=match.standard), match, task.config, problems)
+        facts.append(
+            {**own, "file": f"structures/{files[mask.number]}", "frame_uid": mask.frame_uid}
+        )
+    return facts
 
 
 # -- agreement ------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
-"""Stage `structures` with a dose: what disagreement costs."""
+"""Stage `structures` with a dose: derived structures in the tables, and what disagreement costs."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,11 @@ import pydicom
 import pytest
 
 from RTPipelineLib.cli import main
-from Testing.rt_export import Export
+from RTPipelineLib.config import Config
+from RTPipelineLib.config.keys import Derived
+from RTPipelineLib.model import Contours
+from RTPipelineLib.stages.derive import derived_structures
+from Testing.rt_export import FRAME, Export
 
 
 @pytest.fixture
@@ -25,6 +30,38 @@ def run(export: Export, config: str, status: int = 0) -> pd.DataFrame:
     arguments = ["run", str(export.root / "dicom"), str(export.out), "--config", str(path)]
     assert main([*arguments, "--quiet"]) == status
     return pd.read_parquet(export.out / "results" / "dvh_metrics.parquet")
+
+
+DERIVED = """\
+structures:
+  derived:
+    - {name: Shell, operation: subtract, sources: [spinalcord, Inner]}
+    - {name: Inner, sources: [PTV], margin_mm: -1}
+    - {name: Lost, sources: [Nobody]}
+    - {name: OfLost, sources: [Lost, PTV]}
+"""
+
+
+def test_derived_structures_have_rows_and_a_missing_source_costs_its_own_only(export):
+    sets = export.structures(rois={"Spinal Cord": 4.0, "PTV": 3.0})
+    plan = export.plan("A", 25, structures=sets)
+    export.dose(plan, 50.0)
+    table = run(export, DERIVED, status=3)
+    derived = table[table.source == "derived"].set_index("roi_name")
+    assert sorted(derived.index) == ["Inner", "Shell"]
+    assert (derived.structure_set_uid == sets).all()
+    assert derived["Dmean_Gy"].to_numpy() == pytest.approx(50.0, rel=1e-6)
+    cord = table.set_index("roi_name").loc["Spinal Cord"]
+    assert cord.roi_standard_name == "SpinalCord"
+    inner, shell = derived.loc["Inner", "volume_cc"], derived.loc["Shell", "volume_cc"]
+    assert inner + shell == pytest.approx(cord.volume_cc, rel=0.02)
+    failures = pd.read_csv(export.out / "results" / "failures.csv").set_index("item")
+    assert set(failures.index) == {"Lost", "OfLost"}
+    assert "there is no structure Nobody" in failures.loc["Lost", "error"]
+    facts = json.loads((export.folder / "structures" / "structures.json").read_text())
+    by_name = {roi["roi_name"]: roi for roi in facts["rois"]}
+    assert by_name["Inner"]["volume_cc"] == pytest.approx(inner, rel=1e-6)
+    assert (export.folder / by_name["Inner"]["file"]).exists()
 
 
 def test_the_dose_of_what_a_program_drew_is_compared(export):
@@ -50,3 +87,43 @@ def test_the_dose_of_what_a_program_drew_is_compared(export):
     assert "Lung_L" not in set(table.roi_name)
     agreement = pd.read_parquet(export.out / "results" / "agreement.parquet")
     assert agreement.dice.iloc[0] == pytest.approx(2 * 9 / 25, abs=0.03)
+
+
+def box(name: str, half_mm: float, uid: str, frame: str = FRAME, **fields: object) -> Contours:
+    corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * half_mm
+    loops = [np.column_stack([corners, np.full(4, 2.0 * k)]) for k in range(10)]
+    return Contours.from_loops(
+        name, loops, structure_set_uid=uid, frame_uid=frame, number=1, **fields
+    )
+
+
+def config(*derived: Derived) -> Config:
+    structures = Config().structures.model_copy(update={"derived": derived})
+    return Config().model_copy(update={"structures": structures})
+
+
+def test_every_set_gets_its_own_and_borrows_what_it_lacks():
+    wanted = config(Derived(name="Both", operation="subtract", sources=("PTV", "Bladder")))
+    rois = [
+        box("PTV", 20, "1"),
+        box("PTV", 30, "2"),
+        box("Bladder", 10, "2"),
+        box("PTV", 25, "3", "other"),
+        box("Bladder", 5, "4", generation_algorithm="AUTOMATIC"),
+    ]
+    problems: list = []
+    found = derived_structures(rois, {}, wanted, problems)
+    volumes = {mask.structure_set_uid: mask.array.sum() / 1000 for mask in found}
+    assert set(volumes) == {"1", "2"} and not problems
+    assert volumes["1"] == pytest.approx((40**2 - 20**2) * 20 / 1000, rel=0.02)
+    assert volumes["2"] == pytest.approx((60**2 - 20**2) * 20 / 1000, rel=0.02)
+    assert [mask.number for mask in found] == [1, 2]
+    assert {mask.colour_rgb for mask in found} == {found[0].colour_rgb}
+
+
+def test_what_no_set_can_make_is_one_problem():
+    wanted = config(Derived(name="Gone", sources=("Nobody",)))
+    problems: list = []
+    assert derived_structures([box("PTV", 9, "1"), box("PTV", 9, "2")], {}, wanted, problems) == []
+    (problem,) = problems
+    assert problem.severity == "error" and problem.item == "Gone"
