@@ -13,6 +13,7 @@ from ..errors import DataError
 from ..geometry import Grid
 from ..model import CLINICAL, Contours, Mask
 from ..structures.comparison import Agreement, compare
+from ..structures.derived import DERIVED
 from . import Problem
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 AUTOMATIC = "AUTOMATIC"  # ROI Generation Algorithm, PS3.3 C.8.8.5
-DERIVED = "derived"
 _IDENTITY = ("source", "structure_set_uid", "number", "name")
 _NUMBERS = [name for name in Agreement.__dataclass_fields__ if name not in ("grid_mm", "flags")]
 

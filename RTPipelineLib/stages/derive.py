@@ -11,11 +11,11 @@ from ..config.keys import Derived, Expression, SixMargins
 from ..errors import DataError
 from ..geometry import Grid
 from ..model import Contours, Mask
-from ..structures.derived import Definition, Derivation, derive, grid_around
+from ..structures.derived import DERIVED, Definition, Derivation, derive, grid_around
 from ..structures.derived import Expression as Recipe
 from ..structures.margins import Margins
 from . import Problem
-from .agreement import DERIVED, is_automatic
+from .agreement import is_automatic
 from .nrrd import read_nrrd, write_nrrd
 
 FOLDER = "derived"

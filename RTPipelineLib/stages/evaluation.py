@@ -14,6 +14,7 @@ from ..dvh.metrics import MetricSettings, metric_columns, metric_row
 from ..dvh.uncertainty import Band
 from ..errors import DataError
 from ..model import CLOSED_TYPES, DVH, Contours, Mask
+from ..structures.derived import DERIVED
 from . import Problem
 from .bands import Bands
 from .isodoses import DoseSource, Isodoses, externals_of
@@ -50,7 +51,9 @@ def evaluate(
     options = options_of(config)
     computed = [_compute(roi, source, options) for roi in structures]
     targets = [item.roi for item in computed if item.roi.is_target and item.roi.is_drawn]
-    levels = [level for level in map(source.level_of, targets) if level is not None]
+    # A derived target is a part or a rim of another, which shares nothing new.
+    drawn = [target for target in targets if target.source != DERIVED]
+    levels = [level for level in map(source.level_of, drawn) if level is not None]
     shared = {level for level in levels if levels.count(level) > 1}
     sets = {target.structure_set_uid for target in targets} if levels else set()
     within = [(roi, dvh) for roi, dvh, *_ in computed if roi.structure_set_uid in sets]
