@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..config import Config
-from ..config.keys import Derived, Expression, SixMargins
+from ..config.structures import Derived, Expression, SixMargins
 from ..errors import DataError
 from ..geometry import Grid
 from ..model import Contours, Mask

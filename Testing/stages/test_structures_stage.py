@@ -12,7 +12,7 @@ import pytest
 
 from RTPipelineLib.cli import main
 from RTPipelineLib.config import Config
-from RTPipelineLib.config.keys import Derived
+from RTPipelineLib.config.structures import Derived
 from RTPipelineLib.model import Contours
 from RTPipelineLib.stages.derive import derived_structures
 from Testing.rt_export import FRAME, Export
