@@ -131,6 +131,6 @@ STAGE = Stage(
     folder="registration",
     run=_run,
     inputs=_inputs,
-    parts=("images", "objects"),
+    parts=("objects",),  # of the images only those that are registered count: the inputs
     sections=("dose.registration",),
 )
