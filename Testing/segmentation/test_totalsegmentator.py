@@ -87,9 +87,7 @@ def _drawn(out: Path, grid: Grid, name: str) -> np.ndarray:
     path = next(o["path"] for o in course["objects"] if o["kind"] == "rtstruct")
     rois = read_structure_set(Path(course["dicom_root"]) / path).rois
     names = ("Lung_L", "Lung_R") if name == "Lungs" else (name,)
-    masks = [
-        voxelise(roi, grid, "coverage", whole=True).array for roi in rois if roi.name in names
-    ]
+    masks = [voxelise(roi, grid, "coverage", whole=True).array for roi in rois if roi.name in names]
     assert len(masks) == len(names)
     return np.logical_or.reduce(masks)
 
