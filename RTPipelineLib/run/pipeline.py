@@ -40,8 +40,6 @@ NOT_USED_YET = (
     "dvh.crosscheck",
     "radiomics",
     "quality",
-    "output.rtstruct",
-    "output.seg",
 )
 
 

@@ -9,13 +9,13 @@ from functools import cached_property
 from ..config import Config
 from ..dicom.structures import read_structure_set
 from ..errors import DataError
-from ..model import Contours, ImagePlanes
+from ..model import Contours, ImagePlanes, Mask
 from . import Problem, Task
 from .agreement import metric_differences
 from .evaluation import Evaluated, evaluate
 from .isodoses import DoseSource
 from .naming import named_rois
-from .structures import AGREEMENT_FILE
+from .structures import AGREEMENT_FILE, automatic_structures
 
 _ID = ("source", "structure_set_uid", "roi_number")
 _SAME = ("roi_standard_name", *(f"{n}_{side}" for side in "ab" for n in (*_ID, "roi_name")))
@@ -38,9 +38,10 @@ class AgreementDoses:
         return pandas.read_parquet(path).to_dict("records") if path.exists() else []
 
     @cached_property
-    def _rois(self) -> dict[tuple[object, ...], Contours]:
-        """All ROIs of the course by source, structure set and number."""
-        found = {}
+    def _rois(self) -> dict[tuple[object, ...], Contours | Mask]:
+        """All structures of the course by source, structure set and number."""
+        masks = automatic_structures(self.task, [])  # the stage `structures` has the problems
+        found = {(m.source, m.structure_set_uid, m.number): m for m in masks}
         for entry in self.task.course.of_kind("rtstruct"):
             try:
                 content = read_structure_set(self.task.course.path_of(entry))

@@ -27,10 +27,12 @@ from ..structures.names import NameMatch, shared_names
 from ..structures.volume import volume_cc
 from . import DONE, FAILED, PARTIAL, SKIPPED, Outcome, Problem, Stage, Task
 from .agreement import agreement_frame, agreement_row, is_automatic, paired
+from .automatic import automatic_masks
 from .derive import derived_structures, write_shares
+from .derived_dicom import write_dicom
 from .facts import read_facts
 from .load import IMAGE_FILE
-from .naming import naming_for
+from .naming import named, naming_for
 from .nrrd import grid_from_dict
 
 log = logging.getLogger(__name__)
@@ -64,7 +66,7 @@ def _run(task: Task) -> Outcome:
         return Outcome(FAILED, problems[0].message, tuple(problems))
     facts["rois"] += _derive(task, rois, images, problems)
     write_json(task.output / "structures.json", facts)
-    _write_agreement(task, rois, images, problems)
+    _write_agreement(task, [*rois, *automatic_structures(task, problems)], images, problems)
     errors = [problem for problem in problems if problem.severity == "error"]
     return Outcome(
         PARTIAL if errors else DONE, errors[0].message if errors else "", tuple(problems)
@@ -164,6 +166,8 @@ def _derive(
     """Facts of the derived structures, whose files are written."""
     masks = derived_structures(rois, images, task.config, problems)
     files = write_shares(task.output, masks)
+    if masks:
+        write_dicom(task, masks, problems)
     naming = naming_for(task.config, task.overrides.names)
     facts = []
     for mask in masks:
@@ -175,11 +179,21 @@ def _derive(
     return facts
 
 
+def automatic_structures(task: Task, problems: list[Problem]) -> list[Mask]:
+    """What models found in the course's images, with standard names."""
+    try:
+        masks = automatic_masks(task.folder)
+    except DataError as error:
+        problems.append(Problem("segmentation", "error", str(error)))
+        return []
+    return named(masks, naming_for(task.config, task.overrides.names))
+
+
 # -- agreement ------------------------------------------------------------------------------------
 
 
 def _write_agreement(
-    task: Task, rois: Sequence[Contours], images: dict[str, Grid], problems: list[Problem]
+    task: Task, rois: Sequence[Contours | Mask], images: dict[str, Grid], problems: list[Problem]
 ) -> None:
     """What people drew against what programs drew; no table where there is no such pair."""
     people = [roi for roi in rois if not is_automatic(roi)]
@@ -205,8 +219,8 @@ STAGE = Stage(
     folder="structures",
     run=_run,
     inputs=_inputs,
-    uses=("load",),
-    parts=("objects", "links"),
-    sections=("structures",),
+    uses=("load", "segment"),
+    parts=("images", "objects", "links"),
+    sections=("structures", "output.rtstruct", "output.seg"),
     decisions=("names",),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,12 @@ import pytest
 from RTPipelineLib.cli import main
 from RTPipelineLib.config import Config
 from RTPipelineLib.config.structures import Derived
-from RTPipelineLib.model import Contours
+from RTPipelineLib.dicom.structures import read_structure_set
+from RTPipelineLib.geometry import Grid
+from RTPipelineLib.model import Contours, Mask
+from RTPipelineLib.stages.agreement import agreement_row, paired
 from RTPipelineLib.stages.derive import derived_structures
+from RTPipelineLib.structures.volume import volume_cc
 from Testing.rt_export import FRAME, Export
 
 
@@ -62,6 +67,11 @@ def test_derived_structures_have_rows_and_a_missing_source_costs_its_own_only(ex
     by_name = {roi["roi_name"]: roi for roi in facts["rois"]}
     assert by_name["Inner"]["volume_cc"] == pytest.approx(inner, rel=1e-6)
     assert (export.folder / by_name["Inner"]["file"]).exists()
+    written = read_structure_set(export.folder / "structures" / "RS_derived.dcm")
+    volumes = {roi.name: volume_cc(roi) for roi in written.rois}
+    # The exact volumes are those of the shares; an RTSTRUCT keeps them within 0.5 %.
+    assert volumes == pytest.approx({"Shell": shell, "Inner": inner}, rel=5e-3)
+    assert written.frame_uid == FRAME and written.patient_id == "P1"
 
 
 def test_the_dose_of_what_a_program_drew_is_compared(export):
@@ -127,3 +137,17 @@ def test_what_no_set_can_make_is_one_problem():
     assert derived_structures([box("PTV", 9, "1"), box("PTV", 9, "2")], {}, wanted, problems) == []
     (problem,) = problems
     assert problem.severity == "error" and problem.item == "Gone"
+
+
+def test_contours_of_a_person_are_compared_with_the_mask_of_a_model():
+    grid = Grid(np.array([-39.5, -39.5, 0.0]), np.eye(3), np.array([1.0, 1.0, 2.0]), (10, 80, 80))
+    inside = np.zeros(grid.shape, dtype=bool)
+    inside[:, 20:60, 20:60] = True
+    model = Mask("lung_left", inside, grid, frame_uid=FRAME, source="total", number=3)
+    model = replace(model, standard_name="Lung_L")
+    person = replace(box("LT LUNG", 20, "1"), standard_name="Lung_L")
+    (pair,) = paired([person], [model], alone=False)
+    row = agreement_row(pair, grid, Config(), [])
+    assert (row["source_a"], row["source_b"]) == ("clinical", "total")
+    assert row["dice"] == pytest.approx(1, abs=1e-9) and row["hausdorff_mm"] == 0
+    assert row["volume_a_cc"] == pytest.approx(32, rel=1e-3)
