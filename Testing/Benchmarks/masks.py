@@ -81,13 +81,11 @@ def by_vtk(rois: list[Contours]) -> Masks:
     for roi in rois:
         points = vtk.vtkPoints()
         points.SetData(numpy_to_vtk(np.ascontiguousarray(roi.points_mm)))
-        sizes = np.diff(roi.starts)
-        # Each line: how many points, their numbers, the first again.
-        cells = np.concatenate(
-            [[n + 1, *range(a, a + n), a] for a, n in zip(roi.starts[:-1], sizes, strict=True)]
-        )
+        # Each line ends where it begins.
+        ends = np.insert(np.arange(len(roi.points_mm)), roi.starts[1:], roi.starts[:-1])
+        offsets = roi.starts + np.arange(len(roi.starts))
         lines = vtk.vtkCellArray()
-        lines.ImportLegacyFormat(numpy_to_vtkIdTypeArray(cells.astype(np.int64)))
+        lines.SetData(*(numpy_to_vtkIdTypeArray(n.astype(np.int64)) for n in (offsets, ends)))
         outlines = vtk.vtkPolyData()
         outlines.SetPoints(points)
         outlines.SetLines(lines)

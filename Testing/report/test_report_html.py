@@ -188,7 +188,7 @@ def test_an_unknown_number_among_known_ones():
 
 def test_metrics_show_the_ends_of_their_bands():
     course = a_course("tame")
-    assert "class=\"soft ends\"" not in course_page(course)
+    assert 'class="soft ends"' not in course_page(course)
     banded = dict(course.metrics[0]) | {"Dmean_Gy_low": 44.5, "Dmean_Gy_high": 46.25}
     open_ended = dict(course.metrics[1]) | {"Dmean_Gy_low": 44.5, "Dmean_Gy_high": None}
     html = course_page(replace(course, metrics=(banded, open_ended)))
