@@ -29,7 +29,7 @@ from . import DONE, FAILED, PARTIAL, SKIPPED, Outcome, Problem, Stage, Task
 from .agreement import agreement_frame, agreement_row, is_automatic, paired
 from .automatic import automatic_masks
 from .derive import derived_structures, write_shares
-from .derived_dicom import write_dicom
+from .derived_files import write_files
 from .facts import read_facts
 from .load import IMAGE_FILE
 from .naming import named, naming_for
@@ -167,7 +167,7 @@ def _derive(
     masks = derived_structures(rois, images, task.config, problems)
     files = write_shares(task.output, masks)
     if masks:
-        write_dicom(task, masks, problems)
+        write_files(task, masks, problems)
     naming = naming_for(task.config, task.overrides.names)
     facts = []
     for mask in masks:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pydicom
 import pytest
+import SimpleITK
 
 from RTPipelineLib.cli import main
 from RTPipelineLib.config import Config
@@ -47,6 +48,12 @@ structures:
 """
 
 
+def nrrd_fields(path: Path) -> tuple[dict[str, str], tuple[int, ...]]:
+    """Header keys and size of a NRRD file, as SimpleITK reads them."""
+    image = SimpleITK.ReadImage(str(path))
+    return {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}, image.GetSize()
+
+
 def test_derived_structures_have_rows_and_a_missing_source_costs_its_own_only(export):
     sets = export.structures(rois={"Spinal Cord": 4.0, "PTV": 3.0})
     plan = export.plan("A", 25, structures=sets)
@@ -71,6 +78,8 @@ def test_derived_structures_have_rows_and_a_missing_source_costs_its_own_only(ex
     volumes = {roi.name: volume_cc(roi) for roi in written.rois}
     # The exact volumes are those of the shares; an RTSTRUCT keeps them within 0.5 %.
     assert volumes == pytest.approx({"Shell": shell, "Inner": inner}, rel=5e-3)
+    labels, _ = nrrd_fields(export.folder / "structures" / "derived.seg.nrrd")
+    assert labels["Segment0_Name"] == "Shell" and labels["Segment1_Name"] == "Inner"
     assert written.frame_uid == FRAME and written.patient_id == "P1"
 
 

@@ -1,26 +1,30 @@
-"""Derived structures as DICOM: an RTSTRUCT for planning systems, on request a SEG."""
+"""Derived structures as files of others: for Slicer, as RTSTRUCT, on request as DICOM SEG."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 from pydicom import Dataset
 
 from ..dicom.dataset import read_dataset
 from ..dicom.segmentation_write import write_segmentation
 from ..dicom.write import ImageReference, write_structure_set
-from ..errors import DataError, UsageError
+from ..errors import DataError, GeometryError, UsageError
+from ..geometry import Grid
 from ..model import Mask
 from ..structures.outlines import outlines
 from . import Problem, Task
+from .seg_nrrd import write_segments
 
-RTSTRUCT_FILE, SEG_FILE = "RS_derived.dcm", "SEG_derived.dcm"
+NRRD_FILE, RTSTRUCT_FILE, SEG_FILE = "derived.seg.nrrd", "RS_derived.dcm", "SEG_derived.dcm"
 LABEL = "Derived"
 DESCRIPTION = "Structures derived by RT Pipeline from those of the course"
 
 
-def write_dicom(task: Task, masks: Sequence[Mask], problems: list[Problem]) -> None:
-    """Write the files that the configuration asks for; what cannot be written is a problem.
+def write_files(task: Task, masks: Sequence[Mask], problems: list[Problem]) -> None:
+    """Write `derived.seg.nrrd` and what the configuration asks for of RTSTRUCT and DICOM SEG; what
+    cannot be written is a problem.
 
     One file has one frame of reference: that of the planning image, else of the first structure.
     """
@@ -38,10 +42,15 @@ def write_dicom(task: Task, masks: Sequence[Mask], problems: list[Problem]) -> N
         if mask not in own:
             why = "is empty" if not mask.is_drawn else "lies in another frame of reference"
             problems.append(
-                Problem(mask.name, "warning", f"{mask.name} {why} and is in no DICOM file")
+                Problem(
+                    mask.name,
+                    "warning",
+                    f"{mask.name} {why} and is in no other file",
+                )
             )
     if not own:
         return
+    _attempt(NRRD_FILE, lambda: _write_nrrd(task, own), problems)
     if task.config.output.rtstruct:
         _attempt(RTSTRUCT_FILE, lambda: _write_structure_set(task, own, study, slices), problems)
     if task.config.output.seg and slices:
@@ -56,6 +65,23 @@ def _attempt(name: str, write: Callable[[], None], problems: list[Problem]) -> N
         write()
     except (DataError, UsageError) as error:
         problems.append(Problem(name, "error", str(error)))
+
+
+def _write_nrrd(task: Task, masks: Sequence[Mask]) -> None:
+    write_segments(task.output / NRRD_FILE, masks, _around(masks))
+
+
+def _around(masks: Sequence[Mask]) -> Grid:
+    """The part of the masks' lattice that holds all of them."""
+    first = masks[0].grid
+    offsets = [mask.grid.offset_in(first) for mask in masks]
+    if any(offset is None for offset in offsets):
+        raise GeometryError("derived structures of sets without a common image share no voxels")
+    low = np.min(offsets, axis=0)
+    shapes = np.array([mask.grid.shape for mask in masks])
+    shape = np.max(np.array(offsets) + shapes, axis=0) - low
+    origin = first.to_lps(low[::-1].astype(float))
+    return Grid(origin, first.direction, first.spacing_mm, tuple(int(n) for n in shape))
 
 
 def _structure_set(task: Task) -> Dataset:
