@@ -48,7 +48,10 @@ def _part(part: str | Expression) -> str | Recipe:
 
 
 def derived_structures(
-    rois: Sequence[Contours], images: Mapping[str, Grid], config: Config, problems: list[Problem]
+    rois: Sequence[Contours | Mask],
+    images: Mapping[str, Grid],
+    config: Config,
+    problems: list[Problem],
 ) -> list[Mask]:
     """Every derived structure of the configuration, for every structure set that people drew.
 
@@ -83,9 +86,9 @@ def derived_structures(
     ]
 
 
-def _sets_of_people(rois: Sequence[Contours]) -> dict[str, list[Contours]]:
+def _sets_of_people(rois: Sequence[Contours | Mask]) -> dict[str, list[Contours | Mask]]:
     """ROIs by structure set; sets that programs alone drew only where there are no others."""
-    sets: dict[str, list[Contours]] = {}
+    sets: dict[str, list[Contours | Mask]] = {}
     for roi in rois:
         sets.setdefault(roi.structure_set_uid, []).append(roi)
     people = {uid: own for uid, own in sets.items() if not all(map(is_automatic, own))}
@@ -94,8 +97,8 @@ def _sets_of_people(rois: Sequence[Contours]) -> dict[str, list[Contours]]:
 
 def _derived(
     definitions: Sequence[Definition],
-    own: Sequence[Contours],
-    others: Sequence[Contours],
+    own: Sequence[Contours | Mask],
+    others: Sequence[Contours | Mask],
     grid: Grid | None,
     config: Config,
 ) -> Derivation:
@@ -109,9 +112,11 @@ def _derived(
     )
 
 
-def _available(own: Sequence[Contours], others: Sequence[Contours]) -> dict[str, Contours]:
+def _available(
+    own: Sequence[Contours | Mask], others: Sequence[Contours | Mask]
+) -> dict[str, Contours | Mask]:
     """Structures by ROI name, else by a standard name that only one has; own ones first."""
-    found: dict[str, Contours] = {}
+    found: dict[str, Contours | Mask] = {}
     for rois in (own, others):
         for roi in rois:
             found.setdefault(roi.name, roi)

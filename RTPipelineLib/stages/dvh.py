@@ -24,6 +24,7 @@ from ..resample import resample_onto
 from . import DONE, FAILED, PARTIAL, SKIPPED, Outcome, Problem, Stage, Task
 from .agreement import agreement_frame
 from .agreement_dose import AgreementDoses
+from .automatic import automatic_structures
 from .comparisons import (
     Comparison,
     beside_planning_system,
@@ -63,19 +64,21 @@ def _run(task: Task) -> Outcome:
     facts = read_facts(task.folder, DOSE_FILE)
     if not facts.get("sources"):
         return Outcome(SKIPPED, "the course has no dose that could be used")
-    if not task.course.of_kind("rtstruct"):
+    problems: list[Problem] = []
+    automatic = automatic_structures(task, problems)
+    if not task.course.of_kind("rtstruct") and not automatic:
         return Outcome(SKIPPED, "the course has no structure set")
     planes = _image_planes(task)
     derived = read_shares(task.folder, read_facts(task.folder, DRAWN_FILE))
     agreement = AgreementDoses(task, planes)
     results: list[Evaluated] = []
-    problems: list[Problem] = []
     stored, checked = Comparison(), Comparison()
     for number, entry in enumerate(facts["sources"]):
         task.progress(number, len(facts["sources"]), entry["name"])
         try:
             source = _load_source(task, entry)
             structures = _structures_for(task, entry, planes, problems)
+            structures += [mask for mask in automatic if mask.frame_uid == entry["frame_uid"]]
             sets = {roi.structure_set_uid for roi in structures}
             structures += [mask for mask in derived if mask.structure_set_uid in sets]
         except DataError as error:
@@ -234,9 +237,9 @@ STAGE = Stage(
     run=_run,
     inputs=_inputs,
     needs=("dose",),
-    uses=("load", "structures"),
+    uses=("load", "segment", "structures"),
     parts=("objects", "links", "sum_of"),
     sections=("dose", "structures", "dvh"),
     decisions=("names", "dose"),
-    version=4,
+    version=5,
 )

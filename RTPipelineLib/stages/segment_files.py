@@ -26,11 +26,11 @@ def write_result(folder: Path, output: OutputKeys, name: str, found: Found) -> d
     """
     file = folder / f"{name}.seg.nrrd"
     write_seg_nrrd(file, found.labels)
-    facts: dict[str, object] = {"file": f"{folder.name}/{file.name}"}
+    facts: dict[str, object] = {"file": file.name}
     if output.rtstruct and found.image.slices:
         structure_set = folder / f"RS_{name}.dcm"
         facts["structure_set_uid"] = _write_structure_set(structure_set, name, found)
-        facts["rtstruct"] = f"{folder.name}/{structure_set.name}"
+        facts["rtstruct"] = structure_set.name
     return facts
 
 

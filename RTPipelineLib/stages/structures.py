@@ -27,12 +27,12 @@ from ..structures.names import NameMatch, shared_names
 from ..structures.volume import volume_cc
 from . import DONE, FAILED, PARTIAL, SKIPPED, Outcome, Problem, Stage, Task
 from .agreement import agreement_frame, agreement_row, is_automatic, paired
-from .automatic import automatic_masks
+from .automatic import automatic_structures
 from .derive import derived_structures, write_shares
 from .derived_files import write_files
 from .facts import read_facts
 from .load import IMAGE_FILE
-from .naming import named, naming_for
+from .naming import naming_for
 from .nrrd import grid_from_dict
 
 log = logging.getLogger(__name__)
@@ -47,12 +47,13 @@ def _inputs(course: Course) -> Sequence[Path]:
 
 def _run(task: Task) -> Outcome:
     entries = task.course.of_kind("rtstruct")
-    if not entries:
-        return Outcome(SKIPPED, "the course has no structure set")
     problems: list[Problem] = []
+    automatic = automatic_structures(task, problems)
+    if not entries and not automatic:
+        return Outcome(SKIPPED, "the course has no structure set")
     images = planning_grids(task.folder)
     facts: dict[str, list] = {"structure_sets": [], "rois": []}
-    rois: list[Contours] = []
+    rois: list[Contours | Mask] = []
     for number, entry in enumerate(entries):
         task.progress(number, len(entries), entry.label or "structure set")
         try:
@@ -62,11 +63,16 @@ def _run(task: Task) -> Outcome:
             problems.append(Problem(entry.path, "error", str(error), path))
             continue
         rois += _of_set(task, entry, content, images, facts, problems)
-    if not facts["structure_sets"]:
+    if not facts["structure_sets"] and not automatic:
         return Outcome(FAILED, problems[0].message, tuple(problems))
+    naming = naming_for(task.config, task.overrides.names)
+    facts["rois"] += [
+        _facts_of(mask, naming.match(mask.name), task.config, problems) for mask in automatic
+    ]
+    rois += automatic
     facts["rois"] += _derive(task, rois, images, problems)
     write_json(task.output / "structures.json", facts)
-    _write_agreement(task, [*rois, *automatic_structures(task, problems)], images, problems)
+    _write_agreement(task, rois, images, problems)
     errors = [problem for problem in problems if problem.severity == "error"]
     return Outcome(
         PARTIAL if errors else DONE, errors[0].message if errors else "", tuple(problems)
@@ -161,7 +167,7 @@ def _facts_of(
 
 
 def _derive(
-    task: Task, rois: Sequence[Contours], images: dict[str, Grid], problems: list[Problem]
+    task: Task, rois: Sequence[Contours | Mask], images: dict[str, Grid], problems: list[Problem]
 ) -> list[dict[str, object]]:
     """Facts of the derived structures, whose files are written."""
     masks = derived_structures(rois, images, task.config, problems)
@@ -177,16 +183,6 @@ def _derive(
             {**own, "file": f"structures/{files[mask.number]}", "frame_uid": mask.frame_uid}
         )
     return facts
-
-
-def automatic_structures(task: Task, problems: list[Problem]) -> list[Mask]:
-    """What models found in the course's images, with standard names."""
-    try:
-        masks = automatic_masks(task.folder)
-    except DataError as error:
-        problems.append(Problem("segmentation", "error", str(error)))
-        return []
-    return named(masks, naming_for(task.config, task.overrides.names))
 
 
 # -- agreement ------------------------------------------------------------------------------------

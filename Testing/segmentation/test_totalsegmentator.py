@@ -139,3 +139,11 @@ def test_a_dvh_row_has_the_source_totalsegmentator(out):
     assert rows.loc["liver", "Dmean_Gy"] > 0
     # The same dose, nearly the same organ.
     assert rows.loc["heart", "Dmax_Gy"] == pytest.approx(clinical.loc["Heart", "Dmax_Gy"], rel=0.2)
+    assert rows.loc["heart", "roi_standard_name"] == "Heart"
+
+
+def test_what_a_person_drew_is_compared(out):
+    agreement = pd.read_parquet(out / "structures" / "agreement.parquet")
+    rows = agreement.set_index("roi_standard_name")
+    assert {"Liver", "Heart"} <= set(rows.index)
+    assert (rows["source_b"] == "totalsegmentator").all()
