@@ -40,7 +40,7 @@ ROOMS: dict[str, set[str]] = {
     "dvh": _BASE | {"resample", "kernels", "structures"},
     "radiomics": _BASE | {"resample", "structures"},
     "quality": _BASE | {"resample", "structures", "dose", "dvh"},
-    "segmentation": _BASE | {"platform", "resample", "structures", "config"},
+    "segmentation": _BASE | {"platform", "resample", "structures", "config", "dicom"},
     "crosscheck": _BASE | {"platform"},
     "report": _FACTS | _ARITHMETIC,
     "review": _BASE | {"platform", "course"},

@@ -14,12 +14,15 @@ class Code(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """Segmented property category and type (PS3.16 CID 7150, 7151)."""
+    """Segmented property category, type (PS3.16 CID 7150, 7151) and, where it says more, the type's
+    modifier (CID 244: left, right)."""
 
     category: Code
     kind: Code
+    modifier: Code | None = None
 
 
+ANATOMY = Code("123037004", "SCT", "Anatomical Structure")
 # What is said of a segment of which nothing more is known; Slicer's own default.
 TISSUE = Code("85756007", "SCT", "Tissue")
 UNSPECIFIED = Terms(TISSUE, TISSUE)

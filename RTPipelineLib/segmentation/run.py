@@ -31,7 +31,7 @@ from .programs import (
     dataset_facts,
 )
 from .reasons import GPU_MEMORY, explain, failure_kind
-from .terms import ANATOMY, TISSUE, Term, colour_of
+from .terms import Term, colour_of, terms_from
 from .watch import Limits, run_program
 
 log = logging.getLogger(__name__)
@@ -269,7 +269,7 @@ def _as_integers(array: np.ndarray) -> np.ndarray:
 def _with_colours(names: Mapping[int, str], terms: Mapping[str, Term]) -> dict[str, Term]:
     found = {}
     for value, name in names.items():
-        term = terms.get(name, Term(ANATOMY, TISSUE))
+        term = terms.get(name, Term())
         found[name] = term if term.colour else replace(term, colour=colour_of(value))
     return found
 
@@ -278,12 +278,8 @@ def _term(said: ModelStructure | None, number: int) -> Term:
     if said is None:
         return Term(colour=colour_of(number))
     codes = said.terminology
-    return Term(
-        codes.category or ANATOMY,
-        codes.type or TISSUE,
-        codes.modifier,
-        said.colour or colour_of(number),
-    )
+    terms = terms_from(codes.category, codes.type, codes.modifier)
+    return Term(terms, said.colour or colour_of(number))
 
 
 def _refined(

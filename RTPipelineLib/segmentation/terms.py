@@ -1,41 +1,45 @@
-"""What a segment is, in codes: DICOM's segmented property category, type and modifier."""
+"""What a segment is, in codes, and the colour that it is shown in."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-Code = tuple[str, str, str]  # coding scheme, value, meaning
-ANATOMY: Code = ("SCT", "123037004", "Anatomical Structure")
-TISSUE: Code = ("SCT", "85756007", "Tissue")
+from ..dicom.terms import ANATOMY, TISSUE, Code, Terms
+
+Colour = tuple[int, int, int]
+UNKNOWN = Terms(ANATOMY, TISSUE)
 
 
 @dataclass(frozen=True)
 class Term:
-    """Codes (scheme, value, meaning) of a segment, and its colour (r, g, b, 0..255).
+    """Codes of a segment, and its colour (r, g, b, 0..255)."""
 
-    PS3.3 C.8.20.4: Segmented Property Category, Segmented Property Type and its modifier.
-    """
-
-    category: Code = ANATOMY
-    type: Code = TISSUE
-    modifier: Code | None = None
-    colour: tuple[int, int, int] | None = None
+    codes: Terms = UNKNOWN
+    colour: Colour | None = None
 
     @classmethod
     def from_table(cls, row: Mapping[str, Sequence]) -> Term:
-        """From a mapping with `category`, `type`, `modifier` (three texts each) and `colour`."""
-
-        def code(name: str) -> Code | None:
-            scheme, value, meaning = row[name]
-            return (scheme, value, meaning) if value else None
-
-        red_green_blue = row["colour"]
-        colour = tuple(int(part) for part in red_green_blue) if len(red_green_blue) == 3 else None
-        return cls(code("category") or ANATOMY, code("type") or TISSUE, code("modifier"), colour)
+        """From a mapping with `category`, `type`, `modifier` (scheme, value, meaning; empty texts
+        for none) and `colour` (three numbers or none)."""
+        codes = terms_from(*(row[name] for name in ("category", "type", "modifier")))
+        colour = tuple(int(part) for part in row["colour"])
+        return cls(codes, colour if len(colour) == 3 else None)
 
 
-def colour_of(number: int) -> tuple[int, int, int]:
+def terms_from(
+    category: Sequence[str] | None, kind: Sequence[str] | None, modifier: Sequence[str] | None
+) -> Terms:
+    """Codes from (scheme, value, meaning); what is not given is an anatomical structure, a
+    tissue."""
+
+    def code(parts: Sequence[str] | None) -> Code | None:
+        return Code(parts[1], parts[0], parts[2]) if parts and parts[1] else None
+
+    return Terms(code(category) or ANATOMY, code(kind) or TISSUE, code(modifier))
+
+
+def colour_of(number: int) -> Colour:
     """A colour for the `number`-th segment that has none: hues by the golden angle."""
     from colorsys import hsv_to_rgb
 

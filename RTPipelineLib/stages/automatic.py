@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import DataError
@@ -9,7 +10,7 @@ from ..model import Mask
 from . import Problem, Task
 from .facts import read_facts
 from .naming import named, naming_for
-from .nrrd import read_nrrd
+from .seg_nrrd import read_segments
 
 SEGMENTATION_FILE = "segmentation/segmentation.json"
 
@@ -35,27 +36,18 @@ def automatic_masks(folder: Path) -> list[Mask]:
         if "file" not in row:
             continue
         path = (folder / SEGMENTATION_FILE).with_name(row["file"])
-        try:
-            array, grid = read_nrrd(path)
-        except RuntimeError as error:
-            raise DataError(
-                f"{path} cannot be read; run the stage segment again with --force"
-            ) from error
-        for name, structure in row["structures"].items():
-            part = tuple(slice(a, b) for a, b in structure["box"])
-            k, j, i = part
-            found.append(
-                Mask(
-                    name,
-                    array[part] == structure["number"] - row["first_number"],
-                    grid.crop(k, j, i),
-                    number=structure["number"],
-                    frame_uid=row["frame_uid"],
-                    colour_rgb=tuple(structure["colour_rgb"]),
-                    interpreted_type="ORGAN",
-                    structure_set_uid=row.get("structure_set_uid", ""),
-                    source=row["source"],
-                    flags=("segmentation-partial",) if row["status"] == "partial" else (),
-                )
+        masks = {mask.name: mask for mask in read_segments(path)}
+        found += [
+            replace(
+                masks[name],
+                number=structure["number"],
+                frame_uid=row["frame_uid"],
+                interpreted_type="ORGAN",
+                structure_set_uid=row.get("structure_set_uid", ""),
+                source=row["source"],
+                flags=("segmentation-partial",) if row["status"] == "partial" else (),
             )
+            for name, structure in row["structures"].items()
+            if name in masks
+        ]
     return found

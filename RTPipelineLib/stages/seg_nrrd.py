@@ -160,8 +160,8 @@ def _header(grid: Grid, layers: np.ndarray, fields: dict[str, str]) -> str:
 
 def _terminology(terms: Terms) -> str:
     """Slicer's terminology entry: context, category, type, modifier; and no anatomic region."""
-    codes = [f"{code.scheme}^{code.value}^{code.meaning}" for code in terms]
-    return "~".join([_LIST, *codes, "^^", _REGIONS, "^^", "^^"])
+    codes = [f"{code.scheme}^{code.value}^{code.meaning}" if code else "^^" for code in terms]
+    return "~".join([_LIST, *codes, _REGIONS, "^^", "^^"])
 
 
 def _one_line(text: str) -> str:

@@ -15,7 +15,6 @@ from ..segmentation.labels import LabelImage, statistics
 from ..segmentation.models import Model, Models, TaskModel, is_overview
 from ..segmentation.regions import MARKERS, judge
 from ..segmentation.run import SKIPPED, Picture, Runner, Settings
-from ..segmentation.terms import colour_of
 from ..segmentation.watch import Limits
 
 # ROI numbers of a source's second model begin here, of the third at twice this, and so on.
@@ -169,14 +168,9 @@ class Segmenter:
         first = self._numbers.get(model.source, 0)
         self._numbers[model.source] = first + NUMBERS_PER_MODEL
         files = self._keep_files(name, Found(model.name, model.source, image, labels, first))
-        facts, boxes = statistics(labels, picture.array), labels.boxes()
+        facts = statistics(labels, picture.array)
         structures = {
-            s.name: {
-                "number": first + s.value,
-                **facts[s.name],
-                "colour_rgb": s.term.colour or colour_of(s.value),
-                "box": [[part.start, part.stop] for part in boxes[s.value]],
-            }
+            s.name: {"number": first + s.value, **facts[s.name]}
             for s in labels.segments
             if s.name in facts
         }
