@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from pydantic import ValidationError
 
 from ..config import Config, load_config
 from ..config.keys import SegmentationModel
@@ -82,19 +83,29 @@ def _config(request: SegmentRequest, modality: str) -> Config:
         raise UsageError("give --task or --model, not both")
     own = config.segmentation.models
     if request.task is None and request.model is None and own:
+        if request.fast or request.roi_subset or request.device:
+            raise UsageError(
+                "--fast, --roi-subset and --device belong to --task or --model; the models of "
+                f"{request.config_path} have their own"
+            )
         return config
     task = request.task
     if task is None and request.model is None:
         if modality not in OVERVIEW:
             raise UsageError(f"TotalSegmentator has no task for {modality}; give --model")
         task = OVERVIEW[modality]
-    model = SegmentationModel(
-        task=task,
-        folder=request.model,
-        fast=request.fast,
-        roi_subset=request.roi_subset,
-        device=request.device or "cpu",
-    )
+    try:
+        model = SegmentationModel(
+            task=task,
+            folder=request.model,
+            fast=request.fast,
+            roi_subset=request.roi_subset,
+            device=request.device or "cpu",
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = str(first["loc"][0]).replace("_", "-")
+        raise UsageError(f"--{option}: {first['msg'].removeprefix('Value error, ')}") from None
     keys = config.segmentation.model_copy(update={"models": (model,)})
     return config.model_copy(update={"segmentation": keys})
 

@@ -69,6 +69,9 @@ import SimpleITK as sitk
 
 def main():
     how = os.environ.get("STUB_DOES", "well")
+    how, _, only = how.partition(" in ")
+    if only and only not in sys.argv:
+        how = "well"
     with open(os.environ["STUB_NOTES"], "a") as notes:
         notes.write(json.dumps([how, os.getpid(), sys.argv[1:]]) + "\\n")
     arguments = dict(zip(sys.argv[1::1], sys.argv[2::1]))
@@ -85,7 +88,9 @@ def main():
     if how == "writes nothing":
         return
     labels = np.zeros(array.shape, np.uint8)
-    if how != "finds nothing":
+    if arguments["--task"] == "lungs_only":
+        labels[array < -400] = 1
+    elif how != "finds nothing":
         labels[array > 90] = 1
         labels[array < -400] = 3
         labels[(array > 60) & (array <= 90)] = 2
