@@ -14,17 +14,23 @@ log = logging.getLogger(__name__)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own arguments."""
     parser.add_argument("out", metavar="OUT", type=Path)
+    parser.add_argument(
+        "--roster", metavar="F.csv", type=Path, help="expected patients (default: of the last run)"
+    )
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Aggregate under the lock of the output folder."""
     from ..config import load_config
     from ..run.aggregate import aggregate
-    from ..run.output import existing_output, hold_output
+    from ..run.output import existing_output, hold_output, read_run
+    from ..run.roster import read_roster
 
     out = existing_output(arguments.out)
+    path = arguments.roster or read_run(out).get("roster")
+    roster = read_roster(Path(path)) if path else None
     with hold_output(out, "aggregate"):
-        summary = aggregate(out, load_config(out / "config.yaml"))
+        summary = aggregate(out, load_config(out / "config.yaml"), roster=roster)
     for line in summary.lines():
         log.info("%s", line)
     return SOME_FAILED if summary.has_failures else ALL_DONE

@@ -22,8 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--overrides", metavar="F", type=Path, help="decisions kept outside OUT")
     parser.add_argument("--progress", choices=["json", "none"], default="none")
-    # An engine that calls this command holds the lock of OUT itself.
+    # An engine that calls this command holds the lock of OUT itself, and what holds it keeps.
     parser.add_argument("--from-engine", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--force", action="store_true", help=argparse.SUPPRESS)
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -53,7 +54,8 @@ def main(arguments: argparse.Namespace) -> int:
     report = _print_json if arguments.progress == "json" else lambda *_: None
     config = load_config(path)
     path = path.resolve() if path else None
-    engine = LocalEngine(config, path, others, jobs=1, force=True, report=report)
+    force = arguments.force or not arguments.from_engine
+    engine = LocalEngine(config, path, others, jobs=1, force=force, report=report)
     ((record,),) = engine.run([job]).values()
     message = f"{record.stage}: {record.status}{f' ({record.reason})' if record.reason else ''}"
     log.log(logging.ERROR if record.is_failure else logging.INFO, "%s", message)

@@ -375,6 +375,18 @@ _COURSES = (
     Entry("stage_<name>", "", "State of the stage <name> and, where it is not done, the reason"),
 )
 
+_ROSTER = (
+    Entry("patient_id", "", "Patient ID of the roster or of the files"),
+    Entry(
+        "roster_state",
+        "",
+        "What became of the patient: missing, no dose, failed (or partial), needs decision, not "
+        "finished, done; not expected: in the files but not on the roster",
+    ),
+    Entry("courses", "", "Courses that were found"),
+    Entry("note", "", "A Patient ID of the files that differs in zeros, blanks or case alone"),
+)
+
 _FAILURES = (
     *_WHO,
     Entry("stage", "", "Stage that met the failure; index for files, aggregate for tables"),
@@ -394,6 +406,7 @@ _CODEBOOK = (
 
 ENTRIES: Mapping[str, tuple[Entry, ...]] = {
     "courses": _COURSES,
+    "roster": _ROSTER,
     "dvh_metrics": _METRICS,
     "dvh_curves": _CURVES,
     "goals": _GOALS,
@@ -456,15 +469,17 @@ def codebook() -> pandas.DataFrame:
     return _frame((table, entry) for table, entries in ENTRIES.items() for entry in entries)
 
 
-def codebook_for(tables: Mapping[str, Iterable[str]]) -> pandas.DataFrame:
+def codebook_for(
+    tables: Mapping[str, Iterable[str]], others: Mapping[str, str] | None = None
+) -> pandas.DataFrame:
     """The columns that these tables really have, families written out.
 
-    `tables` maps names to columns or to frames. A column without an entry is listed as
-    undocumented.
+    `tables` maps names to columns or to frames, `others` columns that a user brought to what to say
+    of them. Any other column without an entry is listed as undocumented.
     """
-    missing = "(undocumented)"
+    missing, others = "(undocumented)", others or {}
     rows = (
-        (table, find_entry(table, column) or Entry(column, "", missing))
+        (table, find_entry(table, column) or Entry(column, "", others.get(column, missing)))
         for table, columns in tables.items()
         for column in columns
     )

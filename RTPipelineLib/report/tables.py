@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,11 @@ ROW_ORDER = (
     "error",
 )
 
+# So many rows are in memory while a table is written, and stand in a row group of its file.
+_BLOCK_ROWS, _GROUP_ROWS = 500, 20_000
+# Millions of rows that nobody scrolls through.
+NOT_IN_WORKBOOK = ("dvh_curves",)
+
 # Limits of the XLSX format (ECMA-376 as Excel implements it).
 XLSX_ROWS, XLSX_COLUMNS, XLSX_TEXT = 1_048_576, 16_384, 32_767
 _WIDTHS = (6, 48)  # narrowest and widest column, in characters
@@ -55,50 +61,80 @@ _BREAKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]*[\x00-\x1f\x7f-\x9f\u2
 # -- reading --------------------------------------------------------------------------------------
 
 
-def concat_parquet(
-    paths: Sequence[Path], table: str
-) -> tuple[pandas.DataFrame, list[tuple[Path, str]]]:
-    """One frame of the same table of many courses, and (path, reason) of every file left out.
-
-    The columns are the union over all files (a log line says where some are missing; there they are
-    empty), in the order of the layout; the rows are sorted. A file that is missing, damaged or does
-    not fit the others' types costs that file only.
-    """
-    import pandas
-    import pyarrow
-
-    sources = _Sources(paths, table)
-    parts = [part for path in sources.paths if (part := sources.read(path)) is not None]
-    if not parts:
-        return pandas.DataFrame(columns=layout(table)), sources.failures
-    return arranged(pyarrow.concat_tables(parts).to_pandas(), table), sources.failures
-
-
 @dataclass(frozen=True)
 class Joined:
-    """A table too long for the memory and for a sheet: its columns, its number of rows, and (path,
-    reason) of every file left out."""
+    """A table of the whole cohort on disk: its Parquet file, columns, number of rows, and (path,
+    reason) of every course file left out."""
 
+    path: Path
     columns: tuple[str, ...]
     rows: int
-    failures: tuple[tuple[Path, str], ...]
+    failures: tuple[tuple[Path, str], ...] = ()
 
 
 def join_parquet(paths: Sequence[Path], folder: Path, name: str, *, csv: bool = False) -> Joined:
-    """Write `<name>.parquet`, on request also `<name>.csv`, from the same table of many courses.
+    """Write `<name>.parquet`, on request also `<name>.csv`, from the same table of many courses,
+    with one course at a time in memory.
 
-    As `concat_parquet` and `write_table`, but with one course at a time in memory: the rows are
-    sorted within each file, and the files stand in the order in which they are given.
+    The columns are the union over all files (a log line says where some are missing; there they are
+    empty), in the order of the layout. The rows are sorted within each file, and the files stand in
+    the order in which they are given. A file that is missing, damaged or does not fit the types of
+    the most files costs that file only.
     Raises `OutputError` when the folder cannot be written.
     """
     import pyarrow
-    import pyarrow.parquet
 
     sources = _Sources(paths, name)
     columns = ordered(name, sources.schema.names) or layout(name)
     schema = pyarrow.schema(
         [sources.schema.field(c) if sources.paths else (c, pyarrow.null()) for c in columns]
     )
+
+    def frames() -> Iterator[pandas.DataFrame]:
+        for path in sources.paths:
+            if (part := sources.read(path)) is not None:
+                yield arranged(part.to_pandas(), name)
+
+    rows = _write_parts(frames(), schema, folder, name, csv=csv)
+    return Joined(folder / f"{name}.parquet", tuple(columns), rows, tuple(sources.failures))
+
+
+def stream_rows(
+    rows: Iterable[Mapping[str, object]],
+    types: Mapping[str, pyarrow.DataType],
+    folder: Path,
+    name: str,
+    *,
+    csv: bool = False,
+) -> Joined:
+    """Write `<name>.parquet` (and CSV) from rows in their final order, some hundred at a time in
+    memory. `types` names all columns. Raises `OutputError` when the folder cannot be written."""
+    import pyarrow
+
+    columns = ordered(name, types)
+    schema = pyarrow.schema([(column, types[column]) for column in columns])
+    rest = iter(rows)
+
+    def frames() -> Iterator[pandas.DataFrame]:
+        while block := list(islice(rest, _BLOCK_ROWS)):
+            yield rows_frame(block, name)[columns]
+
+    number = _write_parts(frames(), schema, folder, name, csv=csv)
+    return Joined(folder / f"{name}.parquet", tuple(columns), number)
+
+
+def _write_parts(
+    frames: Iterable[pandas.DataFrame],
+    schema: pyarrow.Schema,
+    folder: Path,
+    name: str,
+    *,
+    csv: bool,
+) -> int:
+    """Write a table frame by frame; returns the number of rows."""
+    import pyarrow
+    import pyarrow.parquet
+
     rows = 0
     with ExitStack() as stack:
         target = stack.enter_context(atomic_path(folder / f"{name}.parquet"))
@@ -107,41 +143,51 @@ def join_parquet(paths: Sequence[Path], folder: Path, name: str, *, csv: bool = 
         writer = stack.enter_context(pyarrow.parquet.ParquetWriter(target, schema))
         if text is not None:
             _append_csv(schema.empty_table().to_pandas(), text, header=True)
-        for path in sources.paths:
-            if (part := sources.read(path)) is None:
-                continue
-            frame = arranged(part.to_pandas(), name)
-            writer.write_table(pyarrow.Table.from_pandas(frame, schema, preserve_index=False))
+        waiting: list[pyarrow.Table] = []
+        for frame in frames:
+            waiting.append(pyarrow.Table.from_pandas(frame, schema, preserve_index=False))
             rows += len(frame)
             if text is not None:
                 _append_csv(frame, text)
-    return Joined(tuple(columns), rows, tuple(sources.failures))
+            # Row groups of one small course each would make the file slow to read.
+            if sum(part.num_rows for part in waiting) >= _GROUP_ROWS:
+                writer.write_table(pyarrow.concat_tables(waiting))
+                waiting.clear()
+        if waiting:
+            writer.write_table(pyarrow.concat_tables(waiting))
+    return rows
 
 
 class _Sources:
     """The files of one table that fit together, their common schema, and why others are left
-    out."""
+    out. Where types contradict each other, those of the most files count."""
 
     def __init__(self, paths: Sequence[Path], table: str) -> None:
         import pyarrow
         import pyarrow.parquet
 
-        self.paths: list[Path] = []
         self.schema = pyarrow.schema([])
         self._asked = paths
         self._reasons: dict[Path, str] = {}
-        schemas = []
+        kinds: dict[pyarrow.Schema, list[Path]] = {}
         for path in paths:
             try:
                 own = pyarrow.parquet.read_schema(path).remove_metadata()
-                joint = pyarrow.unify_schemas([self.schema, own], promote_options="permissive")
             except (OSError, pyarrow.ArrowException) as error:
                 self._reasons[path] = _reason(path, error)
                 continue
+            kinds.setdefault(own, []).append(path)
+        fitting: list[tuple[pyarrow.Schema, int]] = []
+        for own, members in sorted(kinds.items(), key=lambda kind: -len(kind[1])):
+            try:
+                joint = pyarrow.unify_schemas([self.schema, own], promote_options="permissive")
+            except pyarrow.ArrowException as error:
+                self._reasons |= {path: _reason(path, error) for path in members}
+                continue
             self.schema = joint
-            self.paths.append(path)
-            schemas.append(own)
-        _report_drift(table, schemas, self.schema)
+            fitting.append((own, len(members)))
+        self.paths = [path for path in paths if path not in self._reasons]
+        _report_drift(table, fitting, self.schema)
 
     @property
     def failures(self) -> list[tuple[Path, str]]:
@@ -174,17 +220,20 @@ def _reason(path: Path, error: Exception) -> str:
     return f"{path.name} cannot be used ({what}); delete it and run the course again"
 
 
-def _report_drift(table: str, parts: Sequence[pyarrow.Schema], schema: pyarrow.Schema) -> None:
-    """Say which columns only some of the files have."""
+def _report_drift(
+    table: str, kinds: Sequence[tuple[pyarrow.Schema, int]], schema: pyarrow.Schema
+) -> None:
+    """Say which columns only some of the files have; `kinds` are schemas and how many have them."""
     lacking = {
-        name: sum(name not in part.names for part in parts) for name in ordered(table, schema.names)
+        name: sum(count for kind, count in kinds if name not in kind.names)
+        for name in ordered(table, schema.names)
     }
     drifted = [f"{name} ({count})" for name, count in lacking.items() if count]
     if drifted:
         log.warning(
             "%s: some of %d courses lack columns, which stay empty there (other settings?): %s",
             table,
-            len(parts),
+            sum(count for _, count in kinds),
             ", ".join(drifted),
         )
 
@@ -279,11 +328,11 @@ def _map_text(frame: pandas.DataFrame, change: Callable[[str], str]) -> pandas.D
 
 
 def write_workbook(tables: Mapping[str, pandas.DataFrame | Joined], path: Path) -> None:
-    """One workbook with a sheet per table, written row by row.
+    """One workbook with a sheet per table, written row by row, also from disk.
 
     Numbers are numbers, texts are texts whatever they start with, unknown values are empty cells.
-    A table beyond the format's limits is cut, and its first line says so; one that was joined on
-    disk is only named.
+    A table beyond the format's limits is cut, and its first line says so; those of
+    `NOT_IN_WORKBOOK` are only named.
     Raises `OutputError` when the file cannot be written.
     """
     import xlsxwriter
@@ -298,41 +347,65 @@ def write_workbook(tables: Mapping[str, pandas.DataFrame | Joined], path: Path) 
         # The only value that would differ between two runs over the same courses.
         workbook.set_properties({"created": datetime(2000, 1, 1)})
         header = workbook.add_format({"bold": True, "bottom": 1})
-        for name, frame in tables.items():
+        for name, table in tables.items():
             sheet = workbook.add_worksheet(name[:31])
-            if isinstance(frame, Joined):
-                rows = f"{frame.rows:,} rows"
-                sheet.write_string(0, 0, f"{rows}, too many for a sheet: see {name}.parquet")
+            rows = table.rows if isinstance(table, Joined) else len(table)
+            if name in NOT_IN_WORKBOOK:
+                note = f"{rows:,} rows, too many for a sheet: see {name}.parquet"
+                sheet.write_string(0, 0, note)
             else:
-                _write_sheet(sheet, name, frame, header)
+                _write_sheet(sheet, name, _parts(table), rows, header)
+
+
+def _parts(table: pandas.DataFrame | Joined) -> Iterator[pandas.DataFrame]:
+    """The table in pieces, the first one even where it has no rows."""
+    if not isinstance(table, Joined):
+        yield table
+        return
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(table.path) as file:
+        yield file.schema_arrow.empty_table().to_pandas()
+        for batch in file.iter_batches(_BLOCK_ROWS):
+            yield batch.to_pandas()
 
 
 def _write_sheet(
     sheet: xlsxwriter.worksheet.Worksheet,
     name: str,
-    frame: pandas.DataFrame,
+    parts: Iterator[pandas.DataFrame],
+    rows: int,
     header: xlsxwriter.format.Format,
 ) -> None:
-    top = 0
-    fits = len(frame) < XLSX_ROWS and frame.shape[1] <= XLSX_COLUMNS
-    if not fits:
-        top, whole = 1, frame
-        frame = frame.iloc[: XLSX_ROWS - 2, :XLSX_COLUMNS]
+    first = next(parts)
+    if first.empty:
+        second = next(parts, None)
+        first = first if second is None else second
+    columns, top, room = first.shape[1], 0, rows
+    if rows >= XLSX_ROWS or columns > XLSX_COLUMNS:
+        top, room = 1, min(rows, XLSX_ROWS - 2)
+        shown = min(columns, XLSX_COLUMNS)
         note = (
-            f"Only {len(frame):,} of {len(whole):,} rows and {frame.shape[1]:,} of "
-            f"{whole.shape[1]:,} columns fit here; the whole table is {name}.parquet"
+            f"Only {room:,} of {rows:,} rows and {shown:,} of {columns:,} columns fit here; the "
+            f"whole table is {name}.parquet"
         )
+        log.warning("results.xlsx, sheet %s: %s", name, note)
         sheet.write_string(0, 0, note)
-    for number, column in enumerate(frame.columns):
-        sheet.set_column(number, number, _width(frame.iloc[:_WIDTH_ROWS, number], str(column)))
+        columns = shown
+    head = first.iloc[:_WIDTH_ROWS, :columns]
+    for number, column in enumerate(head.columns):
+        sheet.set_column(number, number, _width(head.iloc[:, number], str(column)))
         sheet.write_string(top, number, str(column), header)
-    cells = frame.astype(object).where(frame.notna(), None)
-    for row, values in enumerate(cells.itertuples(index=False, name=None), start=top + 1):
-        for number, value in enumerate(values):
-            _write_cell(sheet, row, number, value)
-    sheet.freeze_panes(top + 1, min(2, max(frame.shape[1] - 1, 0)))
-    if frame.shape[1]:
-        sheet.autofilter(top, 0, top + len(frame), frame.shape[1] - 1)
+    row = top
+    for frame in chain([first], parts):
+        part = frame.iloc[: top + room - row, :columns]
+        cells = part.astype(object).where(part.notna(), None)
+        for row, values in enumerate(cells.itertuples(index=False, name=None), start=row + 1):  # noqa: B020
+            for number, value in enumerate(values):
+                _write_cell(sheet, row, number, value)
+    sheet.freeze_panes(top + 1, min(2, max(columns - 1, 0)))
+    if columns:
+        sheet.autofilter(top, 0, top + room, columns - 1)
 
 
 def _write_cell(

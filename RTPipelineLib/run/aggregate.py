@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,22 +13,24 @@ from ..config import Config
 from ..course import Course, course_folders, read_course
 from ..dicom.index import Index
 from ..errors import DataError
-from ..report.codebook import codebook_for
+from ..report.codebook import codebook_for, layout
 from ..report.tables import (
     FAILURE_COLUMNS,
     Joined,
-    concat_parquet,
     join_parquet,
     rows_frame,
+    stream_rows,
     write_table,
     write_workbook,
 )
 from ..stages import DONE, PARTIAL, STAGES
 from ..stages.facts import course_row
 from .ledger import Record, read_record
+from .roster import CourseState, Roster, roster_rows, roster_summary
 
 if TYPE_CHECKING:
     import pandas
+    import pyarrow
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +44,8 @@ COURSE_TABLES = {
     "dvh_tps": ("dvh", "dvh/tps.parquet"),
     "dvh_crosscheck": ("dvh", "dvh/crosscheck.parquet"),
 }
-# A million rows a course: joined on disk, one course after another.
-TOO_LONG = ("dvh_curves",)
+COUNTS = ("image_files", "image_series", "structure_sets", "plans", "doses")  # in `courses`
+SHOWN = 20  # lines of one kind at the end of a run
 
 
 @dataclass(frozen=True)
@@ -78,50 +80,147 @@ class Summary:
         """The end of a run in a few lines, failures included."""
         counts = ", ".join(f"{n} {status}" for status, n in sorted(self.statuses.items()))
         lines = [f"{self.courses} courses; stages: {counts or 'none'}; tables in {self.results}"]
-        lines += [f"needs a decision: {course}" for course in self.waiting]
-        for row in self.failures:
+        lines += [f"needs a decision: {course}" for course in self.waiting[:SHOWN]]
+        if len(self.waiting) > SHOWN:
+            lines.append(f"and {len(self.waiting) - SHOWN} more need one: rtpipeline status")
+        for row in self.failures[:SHOWN]:
             where = "/".join(filter(None, [row["patient_id"], row["course_id"], row["stage"]]))
             named = row["file"] and row["file"] not in row["error"]
             lines.append(f"failed: {where}: {row['file'] + ': ' if named else ''}{row['error']}")
+        if len(self.failures) > SHOWN:
+            more = len(self.failures) - SHOWN
+            lines.append(f"and {more} more failures: {self.results / 'failures.csv'}")
         return lines
 
 
-def aggregate(out: Path, config: Config, unwritten: Sequence[dict[str, str]] = ()) -> Summary:
-    """Write `results/` of an output folder from its course folders and its index.
+def aggregate(
+    out: Path,
+    config: Config,
+    unwritten: Sequence[dict[str, str]] = (),
+    roster: Roster | None = None,
+) -> Summary:
+    """Write `results/` of an output folder from its course folders and its index, one course at a
+    time in memory.
 
     A course or table that cannot be read is a row of `failures`, never an absence. `unwritten` are
     such rows (`failure_row`) of what could not be noted in the course folders.
     """
-    failures = [*unwritten, *_index_failures(out / "index.sqlite")]
-    rows: list[dict] = []
-    files: dict[str, list[tuple[Course, Path]]] = {name: [] for name in COURSE_TABLES}
-    statuses: Counter[str] = Counter()
-    waiting: list[str] = []
-    for folder in course_folders(out):
-        try:
-            course = read_course(folder)
-        except DataError as error:
-            failures.append(failure_row("", folder.name, "", "course", str(error), folder))
-            continue
-        records = _records(folder, course, failures)
-        statuses.update(record.status for record in records.values())
-        row = course_row(course, folder, out)
-        row |= {f"stage_{name}": _status(records.get(name)) for name in STAGES}
-        rows.append(row)
-        if row["dose_decision"] == "needs-decision":
-            waiting.append(f"{course.patient_id}/{course.course_id}: {row['dose_reason']}")
-        for table, (stage, name) in COURSE_TABLES.items():
-            record = records.get(stage)
-            if record is not None and record.status in (DONE, PARTIAL) and name in record.outputs:
-                files[table].append((course, folder / name))
-    results = out / "results"
-    tables: dict[str, pandas.DataFrame | Joined] = {"courses": rows_frame(rows, "courses")}
-    for table, sources in files.items():
-        tables[table] = _joined(table, sources, failures, results, csv=config.output.csv)
-    failures.sort(key=lambda row: tuple(str(row[name]) for name in FAILURE_COLUMNS))
+    results, csv = out / "results", config.output.csv
+    gathered = _Gathered([*unwritten, *_index_failures(out / "index.sqlite")])
+    tables: dict[str, pandas.DataFrame | Joined] = {
+        "courses": stream_rows(
+            gathered.course_rows(out, roster), _course_types(roster), results, "courses", csv=csv
+        )
+    }
+    for table in COURSE_TABLES:
+        tables[table] = gathered.joined(table, results, csv=csv)
+    tables |= _roster_table(roster, gathered, results)
+    failures = sorted(
+        gathered.failures, key=lambda row: tuple(str(row[name]) for name in FAILURE_COLUMNS)
+    )
     tables["failures"] = rows_frame(failures, "failures")
-    _write(tables, results, config)
-    return Summary(len(rows), statuses, tuple(failures), tuple(waiting), results)
+    of_roster = {c: f"Column {c} of {roster.path.name}" for c in roster.columns} if roster else {}
+    _write(tables, of_roster, results, config)
+    waiting = tuple(gathered.waiting)
+    courses = tables["courses"].rows
+    return Summary(courses, gathered.statuses, tuple(failures), waiting, results)
+
+
+class _Gathered:
+    """What is kept of every course while the cohort is read: failures, counts, and where its tables
+    are."""
+
+    def __init__(self, failures: list[dict[str, str]]) -> None:
+        self.failures = failures
+        self.statuses: Counter[str] = Counter()
+        self.waiting: list[str] = []
+        self.states: defaultdict[str, list[CourseState]] = defaultdict(list)
+        self._files: dict[str, dict[Path, tuple[str, str]]] = {name: {} for name in COURSE_TABLES}
+
+    def course_rows(self, out: Path, roster: Roster | None) -> Iterator[dict[str, object]]:
+        """The rows of `courses`, by patient and course."""
+        for folder in self._sorted(course_folders(out)):
+            try:
+                course = read_course(folder)
+            except DataError as error:  # it was readable a moment ago
+                self._unreadable(folder, error)
+                continue
+            records = _records(folder, course, self.failures)
+            self.statuses.update(record.status for record in records.values())
+            row = course_row(course, folder, out)
+            row |= {f"stage_{name}": _status(records.get(name)) for name in STAGES}
+            waits = row["dose_decision"] == "needs-decision"
+            if waits:
+                self.waiting.append(f"{course.patient_id}/{course.course_id}: {row['dose_reason']}")
+            for table, (stage, name) in COURSE_TABLES.items():
+                record = records.get(stage)
+                good = record is not None and record.status in (DONE, PARTIAL)
+                if good and name in record.outputs:
+                    who = (course.patient_id, course.course_id)
+                    self._files[table][folder / name] = who
+            if roster is not None:
+                row |= roster.values(course.patient_id)
+                found = (records.get(name) for name in STAGES)
+                statuses = tuple(record.status if record else "not run" for record in found)
+                state = CourseState(len(course.of_kind("rtdose")), waits, statuses)
+                self.states[course.patient_id].append(state)
+            yield row
+
+    def _sorted(self, folders: Sequence[Path]) -> list[Path]:
+        """The readable course folders by patient and course; the others become failures."""
+        keys = []
+        for folder in folders:
+            try:
+                course = read_course(folder)
+                keys.append((course.patient_id, course.course_id, folder))
+            except DataError as error:
+                self._unreadable(folder, error)
+        return [folder for *_, folder in sorted(keys)]
+
+    def _unreadable(self, folder: Path, error: DataError) -> None:
+        self.failures.append(failure_row("", folder.name, "", "course", str(error), folder))
+
+    def joined(self, table: str, results: Path, *, csv: bool) -> Joined:
+        """One table of all courses; a file that cannot be used becomes a failure."""
+        files = self._files[table]
+        joined = join_parquet(list(files), results, table, csv=csv)
+        for path, reason in joined.failures:
+            self.failures.append(failure_row(*files[path], "aggregate", table, reason, path))
+        return joined
+
+
+def _course_types(roster: Roster | None) -> dict[str, pyarrow.DataType]:
+    """Columns of `courses` with their types, which do not depend on what the courses hold."""
+    import pyarrow
+
+    columns = [*layout("courses"), *(f"stage_{name}" for name in STAGES)]
+    types = dict.fromkeys(columns, pyarrow.string())
+    types |= dict.fromkeys(COUNTS, pyarrow.int64()) | {"rx_gy": pyarrow.float64()}
+    return types | (_roster_types(roster) if roster else {})
+
+
+def _roster_types(roster: Roster) -> dict[str, pyarrow.DataType]:
+    import pyarrow
+
+    return {
+        c: pyarrow.float64() if c in roster.numeric else pyarrow.string() for c in roster.columns
+    }
+
+
+def _roster_table(roster: Roster | None, gathered: _Gathered, results: Path) -> dict[str, Joined]:
+    """`results/roster`: what became of every expected patient; without a roster there is none, and
+    that of an earlier run goes."""
+    import pyarrow
+
+    if roster is None:
+        for suffix in (".parquet", ".csv"):
+            (results / f"roster{suffix}").unlink(missing_ok=True)
+        return {}
+    types = dict.fromkeys(layout("roster"), pyarrow.string()) | {"courses": pyarrow.int64()}
+    rows = roster_rows(roster, gathered.states)
+    log.info("roster: %s", roster_summary(rows))
+    types |= _roster_types(roster)
+    return {"roster": stream_rows(rows, types, results, "roster", csv=True)}
 
 
 def _index_failures(database: Path) -> list[dict[str, str]]:
@@ -178,35 +277,15 @@ def _records(folder: Path, course: Course, failures: list[dict[str, str]]) -> di
     return records
 
 
-def _joined(
-    table: str,
-    sources: Iterable[tuple[Course, Path]],
-    failures: list[dict[str, str]],
+def _write(
+    tables: dict[str, pandas.DataFrame | Joined],
+    of_roster: dict[str, str],
     results: Path,
-    *,
-    csv: bool,
-) -> pandas.DataFrame | Joined:
-    """One table of all courses; a file that cannot be used becomes a failure."""
-    sources = sorted(sources, key=lambda source: (source[0].patient_id, source[0].course_id))
-    courses = {path: course for course, path in sources}
-    joined: pandas.DataFrame | Joined
-    if table in TOO_LONG:
-        joined = join_parquet(list(courses), results, table, csv=csv)
-        unreadable = joined.failures
-    else:
-        joined, unreadable = concat_parquet(list(courses), table)
-    for path, reason in unreadable:
-        course = courses[path]
-        failures.append(
-            failure_row(course.patient_id, course.course_id, "aggregate", table, reason, path)
-        )
-    return joined
-
-
-def _write(tables: dict[str, pandas.DataFrame | Joined], results: Path, config: Config) -> None:
+    config: Config,
+) -> None:
     """Parquet always, `failures.csv` always, workbook and other CSV as configured."""
     columns = {n: list(t.columns) for n, t in tables.items()}
-    tables = {**tables, "codebook": codebook_for(columns)}
+    tables = {**tables, "codebook": codebook_for(columns, of_roster)}
     for name, table in tables.items():
         if isinstance(table, Joined):  # it is on disk already
             continue

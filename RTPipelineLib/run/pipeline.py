@@ -31,10 +31,13 @@ from .courses import Placement, group_by_patient, place, retire, write_course
 from .ledger import Record, current_record, valid_record
 from .local import Job, LocalEngine
 from .output import hold_output, make_output_folder, noted_run
+from .roster import read_roster
+from .snakemake import SnakemakeEngine, find_snakemake
 
 log = logging.getLogger(__name__)
 
 ALL_DONE, SOME_FAILED = 0, 3
+LOCAL, SNAKEMAKE = ENGINES = ("local", "snakemake")
 NOT_USED_YET = (
     "dvh.goals",
     "dvh.crosscheck",
@@ -63,11 +66,14 @@ class RunRequest:
     out: Path
     config_path: Path | None = None
     overrides_path: Path | None = None
+    roster_path: Path | None = None
     stages: tuple[str, ...] = ()
     patients: tuple[str, ...] = ()
     jobs: int | None = None
     force: bool = False
     dry_run: bool = False
+    engine: str = LOCAL
+    profile: str | None = None
 
 
 def run_pipeline(request: RunRequest, reporter: Reporter) -> int:
@@ -79,6 +85,10 @@ def run_pipeline(request: RunRequest, reporter: Reporter) -> int:
     check_names(request.stages)
     if request.jobs is not None and request.jobs < 1:
         raise UsageError(f"--jobs must be at least 1, found {request.jobs}")
+    if request.profile and request.engine != SNAKEMAKE:
+        raise UsageError("--profile is Snakemake's: add --engine snakemake")
+    if request.engine == SNAKEMAKE:
+        find_snakemake()
     check_dicom_folder(request.dicom_dir)
     if request.out.resolve() == request.dicom_dir.resolve():
         raise UsageError(
@@ -87,6 +97,7 @@ def run_pipeline(request: RunRequest, reporter: Reporter) -> int:
         )
     config = load_config(request.config_path)
     outside = read_overrides_file(request.overrides_path) if request.overrides_path else {}
+    roster = read_roster(request.roster_path) if request.roster_path else None
     stages = tuple(name for name in STAGES if not request.stages or name in request.stages)
     for name in stages:
         get_stage(name).check(config)
@@ -102,27 +113,38 @@ def run_pipeline(request: RunRequest, reporter: Reporter) -> int:
         unwritten = _write_courses(placements)
         chosen = [p for p in chosen if p.folder not in unwritten]
         reporter.begin("courses", len(chosen) + len(config.accumulate))
-        engine = LocalEngine(
-            config,
-            out / "config.yaml",
-            request.overrides_path.resolve() if request.overrides_path else None,
-            jobs=request.jobs or config.run.jobs or available_cores(),
-            force=request.force,
-            report=reporter.report,
-            advance=reporter.advance,
-        )
+        engine = _engine(request, config, out, reporter)
         records = engine.run(_jobs(chosen, stages, outside))
         sums = accumulate(out, config, outside, request.patients)
         of_sums = tuple(name for name in stages if name in STAGES_OF_SUMS)
         records |= engine.run(_jobs(sums, of_sums, outside))
         reporter.end()
-        summary = aggregate(out, config, [*unwritten.values(), *_unwritten_failures(records)])
+        lost = [*unwritten.values(), *_unwritten_failures(records)]
+        summary = aggregate(out, config, lost, roster)
         write_cohort_report(out)
     asked = summary.about(request.patients, stages)
     for line in asked.lines():
         log.info("%s", line)
     failed = any(record.is_failure for course in records.values() for record in course)
     return SOME_FAILED if failed or asked.has_failures else ALL_DONE
+
+
+class Engine(Protocol):
+    """Runs the stages of many courses."""
+
+    def run(self, work: Sequence[Job]) -> dict[Path, list[Record]]: ...
+
+
+def _engine(request: RunRequest, config: Config, out: Path, reporter: Reporter) -> Engine:
+    overrides = request.overrides_path.resolve() if request.overrides_path else None
+    asked = request.jobs or config.run.jobs
+    shown = {"force": request.force, "report": reporter.report, "advance": reporter.advance}
+    if request.engine == SNAKEMAKE:
+        jobs = asked or (None if request.profile else available_cores())
+        profile = request.profile
+        return SnakemakeEngine(config, out, overrides, jobs=jobs, profile=profile, **shown)
+    jobs = asked or available_cores()
+    return LocalEngine(config, out / "config.yaml", overrides, jobs=jobs, **shown)
 
 
 def _write_courses(placements: Sequence[Placement]) -> dict[Path, dict[str, str]]:
@@ -361,6 +383,7 @@ def _facts(request: RunRequest) -> dict[str, object]:
         "dicom_dir": str(request.dicom_dir.resolve()),
         "config": str(request.config_path or ""),
         "overrides": str(request.overrides_path or ""),
+        "roster": str(request.roster_path.resolve()) if request.roster_path else "",
         "stages": list(request.stages),
         "patients": list(request.patients),
     }

@@ -75,7 +75,7 @@ class Worker:
         command = [sys.executable, "-m", f"{__package__}.child", "--parent", str(os.getpid())]
         self.process = start_process(
             [*command, *arguments],
-            env=_environment(),
+            env=environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -179,7 +179,7 @@ class Worker:
         return self.stages >= STAGES_OF_A_LIFE or self.process.poll() is not None
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """The child's environment: ours, with the folder of this library first on its path, so that it
     runs the same code whether the library is installed, in a checkout or inside Slicer."""
     library = str(Path(__file__).resolve().parents[2])

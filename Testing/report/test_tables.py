@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import openpyxl
 import pandas
+import pyarrow
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,10 +21,10 @@ from RTPipelineLib.report.codebook import layout
 from RTPipelineLib.report.tables import (
     FAILURE_COLUMNS,
     arranged,
-    concat_parquet,
     join_parquet,
     metrics_columns,
     rows_frame,
+    stream_rows,
     write_table,
     write_workbook,
 )
@@ -257,6 +258,16 @@ def test_columns_of_metrics():
 # -- joining courses ------------------------------------------------------------------------------
 
 
+def joined_frame(
+    folder: Path, paths: list[Path], table: str = "dvh_metrics"
+) -> tuple[pandas.DataFrame, list]:
+    """The joined table as a frame, and what was left out."""
+    joined = join_parquet(sorted(paths), folder, table)
+    frame = pandas.read_parquet(joined.path)
+    assert (list(frame.columns), len(frame)) == (list(joined.columns), joined.rows)
+    return frame, list(joined.failures)
+
+
 def course_file(folder: Path, name: str, **columns: object) -> Path:
     path = folder / name / "metrics.parquet"
     path.parent.mkdir(parents=True)
@@ -271,7 +282,7 @@ def test_columns_that_only_some_courses_have_stay_empty_elsewhere(tmp_path, capl
         course_file(tmp_path, "P1", **{"V5Gy_%": [0.0], "flags": [None], "rx_gy": [70]}),
     ]
     with caplog.at_level(logging.WARNING):
-        frame, failures = concat_parquet(paths, "dvh_metrics")
+        frame, failures = joined_frame(tmp_path / "joined", paths)
     assert failures == []
     expected = ["patient_id", "roi_number", "rx_gy", "V5Gy_%", "V20Gy_%", "flags"]
     assert list(frame.columns) == expected
@@ -302,18 +313,13 @@ def test_a_bad_file_costs_itself_only(tmp_path):
     paths.append(tmp_path / "missing" / "metrics.parquet")
     paths.append(tmp_path)
     paths.append(course_file(tmp_path, "P2", volume_cc=["a text"]))
-    frame, failures = concat_parquet(paths, "dvh_metrics")
+    frame, failures = joined_frame(tmp_path / "joined", paths)
     assert frame["patient_id"].to_list() == ["P1"]
-    assert [path for path, _ in failures] == paths[1:]
+    assert {path for path, _ in failures} == set(paths[1:])
     reasons = {path.parent.name: reason for path, reason in failures}
     assert reasons["missing"] == "metrics.parquet is missing; run the course again"
     assert "volume_cc" in reasons["P2"]
     assert all("run the course again" in reason and "\n" not in reason for _, reason in failures)
-
-
-def test_no_file_gives_the_columns_without_rows():
-    frame, failures = concat_parquet([], "dvh_metrics")
-    assert (list(frame.columns), len(frame), failures) == (layout("dvh_metrics"), 0, [])
 
 
 def test_a_course_without_rows_changes_nothing(tmp_path):
@@ -321,7 +327,7 @@ def test_a_course_without_rows_changes_nothing(tmp_path):
     empty = tmp_path / "P0" / "metrics.parquet"
     empty.parent.mkdir()
     pandas.DataFrame(columns=["patient_id", "roi_number", "volume_cc"]).to_parquet(empty)
-    frame, failures = concat_parquet([empty, first], "dvh_metrics")
+    frame, failures = joined_frame(tmp_path / "joined", [empty, first])
     assert failures == []
     assert frame["volume_cc"].to_list() == [1.0]
 
@@ -332,13 +338,39 @@ def test_the_same_courses_in_any_order_give_the_same_bytes(tmp_path):
     ]
     written = []
     for number, order in enumerate((paths, paths[::-1])):
-        frame, _ = concat_parquet(order, "dvh_metrics")
         folder = tmp_path / f"results{number}"
-        write_table(frame, folder, "dvh_metrics", csv=True)
-        write_workbook({"dvh_metrics": frame}, folder / "results.xlsx")
+        joined = join_parquet(sorted(order), folder, "dvh_metrics", csv=True)
+        write_workbook({"dvh_metrics": joined}, folder / "results.xlsx")
         written.append({path.name: path.read_bytes() for path in folder.iterdir()})
     assert written[0] == written[1]
     assert sorted(written[0]) == ["dvh_metrics.csv", "dvh_metrics.parquet", "results.xlsx"]
+
+
+def test_the_types_of_the_most_courses_count(tmp_path):
+    odd = course_file(tmp_path, "P0", rx_gy=["seventy"])  # of an older version, and first
+    paths = [course_file(tmp_path, f"P{n}", rx_gy=[70.0 + n]) for n in (1, 2)]
+    paths.append(course_file(tmp_path, "P3", rx_gy=[73]))  # whole numbers fit
+    frame, failures = joined_frame(tmp_path / "joined", [odd, *paths])
+    assert frame["rx_gy"].to_list() == [71.0, 72.0, 73.0]
+    ((path, reason),) = failures
+    assert path == odd and "rx_gy" in reason and "run the course again" in reason
+
+
+def test_a_table_from_disk_fills_a_sheet_as_one_from_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "_BLOCK_ROWS", 2)
+    rows = [{"patient_id": f"P{n}", "courses": n} for n in range(7)]
+    types = {"patient_id": pyarrow.string(), "courses": pyarrow.int64()}
+    table = stream_rows(iter(rows), types, tmp_path, "roster", csv=True)
+    assert table.rows == 7 and len((tmp_path / "roster.csv").read_text().splitlines()) == 8
+    for limit, kept in ((8, 7), (7, 5)):
+        monkeypatch.setattr(tables, "XLSX_ROWS", limit)
+        for name, source in (("a", table), ("b", rows_frame(rows, "roster")[list(types)])):
+            write_workbook({"roster": source}, tmp_path / f"{name}.xlsx")
+        sheets = [
+            [[cell.value for cell in row] for row in read_sheet(tmp_path / f"{n}.xlsx", "roster")]
+            for n in "ab"
+        ]
+        assert sheets[0] == sheets[1] and sheets[0][-1] == [f"P{kept - 1}", kept - 1]
 
 
 # -- tables that are longer than the memory -------------------------------------------------------
@@ -358,7 +390,9 @@ def test_a_table_joined_on_disk_is_the_one_joined_in_memory(tmp_path):
         curve_file(tmp_path, "P2", volume_cc=[2.5, 1.5, 3.5], volume_percent=[100.0, 50.0, 100.0]),
         curve_file(tmp_path, "P3", volume_cc=[None, None, None]),
     ]
-    frame, _ = concat_parquet(paths, "dvh_curves")
+    parts = [arranged(pandas.read_parquet(path), "dvh_curves") for path in paths]
+    parts[2]["volume_cc"] = np.nan  # it holds no number
+    frame = arranged(pandas.concat(parts, ignore_index=True), "dvh_curves")
     write_table(frame, tmp_path / "memory", "dvh_curves", csv=True)
     joined = join_parquet(paths, tmp_path / "disk", "dvh_curves", csv=True)
     assert (list(joined.columns), joined.rows, joined.failures) == (list(frame.columns), 9, ())

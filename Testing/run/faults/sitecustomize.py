@@ -87,6 +87,11 @@ class Victim:
     def kill_once(self):
         return self.kill() if self.once() else self.run(self.task)
 
+    def kill_job(self):
+        """As a cluster does that ends a job: the command goes with its worker."""
+        os.kill(os.getppid(), signal.SIGKILL)
+        self.hang()
+
     def crash(self):
         import faulthandler
 

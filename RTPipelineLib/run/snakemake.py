@@ -1,0 +1,290 @@
+"""The cluster engine: the same stage commands, run by Snakemake on whatever its profile names.
+
+The parent decides what is due, gives Snakemake a plan and its workflow, and reads the records that
+the stages leave. A job that ended without one (killed, out of time or memory by the cluster's own
+limits) gets its record from the parent, and what comes after it in the course is run again.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+from ..config import Config
+from ..course import read_course
+from ..errors import DataError, OutputError, StageError, UsageError
+from ..platform import (
+    TreeProcess,
+    kill_tree,
+    machine_memory_mb,
+    remove_folder,
+    start_process,
+    write_json,
+)
+from ..stages import FAILED, Problem, get_stage
+from .board import Job
+from .ledger import Record, current_record, valid_record, write_record
+from .local import SHARE_OF_MACHINE, Report
+from .workers import environment
+
+log = logging.getLogger(__name__)
+
+WORKFLOW = Path(__file__).parent / "workflow" / "Snakefile"
+FOLDER = "cluster"  # in the output folder: the plan, Snakemake's log and those of its jobs
+INSTALL = "pip install 'slicer-rtpipeline[cluster]'"
+OLDEST = 9
+# Snakemake holds all its jobs in memory and plans them before the first runs.
+COURSES_AT_ONCE = 2000
+# A stage ends itself in words at its limit; the cluster's limit comes later.
+START_MINUTES = 5
+CANCEL_S = 60.0
+LOOK_S = 1.0
+
+
+class SnakemakeEngine:
+    """Runs the stages of many courses through Snakemake; as `LocalEngine` to its caller.
+
+    `profile` is Snakemake's own: a name or a folder with `config.yaml` (None: this machine, `jobs`
+    cores). Raises `UsageError` when there is no Snakemake.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        out: Path,
+        overrides_path: Path | None,
+        *,
+        jobs: int | None,
+        profile: str | None = None,
+        force: bool = False,
+        report: Report = lambda course, stage, done, total, message: None,
+        advance: Callable[[str], None] = lambda course: None,
+    ) -> None:
+        self.config = config
+        self.jobs = jobs
+        self.profile = profile
+        self.force = force
+        self.report = report
+        self.advance = advance
+        self._program = find_snakemake()
+        self._folder = out / FOLDER
+        self._options = ["--config", str(out / "config.yaml"), "--from-engine"]
+        if overrides_path:
+            self._options += ["--overrides", str(overrides_path)]
+        if force:
+            self._options.append("--force")
+
+    def run(self, work: Sequence[Job]) -> dict[Path, list[Record]]:
+        """Records of all stages by course folder, without their lists of files. An interrupt ends
+        Snakemake, which cancels its jobs, and is raised again.
+
+        Raises `StageError` when Snakemake ends before it has started any job.
+        """
+        records: dict[Path, list[Record]] = {}
+        due: list[Job] = []
+        for job in work:
+            known = [] if self.force else list(_held(job, self.config))
+            records[job.folder] = [_light(record) for record in known]
+            if len(known) < len(job.stages):
+                due.append(replace(job, stages=job.stages[len(known) :]))
+            else:
+                self.advance(job.folder.name)
+        for first in range(0, len(due), COURSES_AT_ONCE):
+            for folder, found in self._run_batch(due[first : first + COURSES_AT_ONCE]).items():
+                records[folder] += found
+        return records
+
+    def _run_batch(self, batch: list[Job]) -> dict[Path, list[Record]]:
+        """Snakemake again and again until every stage has a record; a job that is lost costs its
+        stage, so that each round ends at least one stage of every course that is left."""
+        records: dict[Path, list[Record]] = {job.folder: [] for job in batch}
+        while batch:
+            self._prepare(batch)
+            self._snakemake(batch)
+            left = []
+            for number, job in enumerate(batch):
+                ended = self._ended(number, job)
+                found = [_record(job.folder, name) for name in job.stages[:ended]]
+                if ended < len(job.stages):
+                    found.append(self._lost(number, job, job.stages[ended]))
+                records[job.folder] += map(_light, found)
+                if len(found) < len(job.stages):
+                    left.append(replace(job, stages=job.stages[len(found) :]))
+                else:
+                    self.advance(job.folder.name)
+            batch = left
+        return records
+
+    # -- one round --------------------------------------------------------------------------------
+
+    def _prepare(self, batch: Sequence[Job]) -> None:
+        """A fresh working folder with the plan; the log of earlier rounds stays."""
+        for name in ("marks", ".snakemake"):
+            remove_folder(self._folder / name)
+        self._folder.mkdir(exist_ok=True)
+        names = dict.fromkeys(name for job in batch for name in job.stages)
+        plan = {
+            "command": [sys.executable, "-m", "RTPipelineLib", "stage"],
+            "options": self._options,
+            "stages": {name: self._need(name) for name in names},
+            "courses": [{"folder": str(j.folder), "stages": list(j.stages)} for j in batch],
+        }
+        write_json(self._folder / "plan.json", plan)
+
+    def _need(self, name: str) -> dict[str, int]:
+        stage = get_stage(name)
+        need = stage.need(self.config)
+        return {
+            "cores": need.cores,
+            "mem_mb": math.ceil(1000 * need.memory_gb),
+            "gpu": int(need.gpu),
+            "minutes": math.ceil(stage.limit_s(self.config) / 60) + START_MINUTES,
+        }
+
+    def _arguments(self) -> list[str | Path]:
+        arguments = [
+            *self._program,
+            *("--snakefile", WORKFLOW, "--directory", self._folder, "--keep-going", "--nolock"),
+            *("--rerun-triggers", "mtime", "--latency-wait", "60"),
+        ]
+        if self.profile:
+            arguments += ["--profile", self.profile]
+            if self.jobs:
+                arguments += ["--jobs", str(self.jobs)]
+            return arguments
+        memory_gb = self.config.run.memory_gb or SHARE_OF_MACHINE * machine_memory_mb() / 1000
+        resources = (f"mem_mb={math.floor(1000 * memory_gb)}", "gpu=1")
+        return [*arguments, "--cores", str(self.jobs or 1), "--resources", *resources]
+
+    def _snakemake(self, batch: Sequence[Job]) -> None:
+        with (self._folder / "snakemake.log").open("ab") as file:
+            begin = file.tell()
+            process = start_process(
+                self._arguments(), env=environment(), stdout=file, stderr=subprocess.STDOUT
+            )
+            try:
+                self._watch(process, batch)
+            except BaseException:
+                _cancel(process)
+                raise
+            finally:
+                kill_tree(process, grace_s=5.0)
+                process.wait()
+        if process.returncode and not any((self._folder / "marks").rglob("*")):
+            said = (self._folder / "snakemake.log").read_bytes()[begin:].decode(errors="replace")
+            raise StageError(
+                f"Snakemake ended with status {process.returncode} before it started a job: "
+                f"{_last_words(said)}; see {self._folder / 'snakemake.log'}"
+            )
+
+    def _watch(self, process: TreeProcess, batch: Sequence[Job]) -> None:
+        """Report marks as they appear until Snakemake has ended."""
+        seen = [0] * len(batch)
+        pause = LOOK_S
+        while True:
+            try:
+                process.wait(timeout=pause)
+                return
+            except subprocess.TimeoutExpired:
+                begin = time.perf_counter()
+            for number, job in enumerate(batch):
+                total = len(job.stages)
+                if seen[number] < total and (ended := self._ended(number, job)) > seen[number]:
+                    seen[number] = ended
+                    self.report(job.folder.name, job.stages[ended - 1], ended, total, "ended")
+            pause = max(LOOK_S, 20 * (time.perf_counter() - begin))
+
+    def _ended(self, number: int, job: Job) -> int:
+        """How many stages of the course, from the first on, have left their mark."""
+        marks = self._folder / "marks" / str(number)
+        count = 0
+        while count < len(job.stages) and (marks / job.stages[count]).exists():
+            count += 1
+        return count
+
+    def _lost(self, number: int, job: Job, name: str) -> Record:
+        """The record of a stage whose job left none."""
+        started = (self._folder / "marks" / str(number) / f"{name}.started").exists()
+        what = "ended without a record" if started else "was never started by the cluster"
+        message = (
+            f"the job of stage {name} {what} (killed, or beyond the cluster's limits of time or "
+            f"memory); see {job.folder.name}/logs/{name}.log and {FOLDER}/snakemake.log"
+        )
+        problem = Problem(name, "error", message)
+        record = Record(name, FAILED, message, "", problems=(problem,))
+        log.error("%s: %s", job.folder, message)
+        with suppress(OutputError, OSError):  # the record is returned in any case
+            write_record(job.folder, record)
+        return record
+
+
+def find_snakemake() -> list[str]:
+    """The command that runs Snakemake: of this Python's packages, else the program on the path.
+
+    Raises `UsageError` when there is none, or one that is too old.
+    """
+    if find_spec("snakemake") is not None:
+        command = [sys.executable, "-m", "snakemake"]
+    elif program := shutil.which("snakemake"):
+        command = [program]
+    else:
+        raise UsageError(f"--engine snakemake needs Snakemake {OLDEST} or later: {INSTALL}")
+    found = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False)
+    version = found.stdout.strip()
+    if not version.split(".")[0].isdigit() or int(version.split(".")[0]) < OLDEST:
+        raise UsageError(
+            f"--engine snakemake needs Snakemake {OLDEST} or later, found "
+            f"{version or found.stderr.strip()[-200:]!r}: {INSTALL}"
+        )
+    return command
+
+
+def _held(job: Job, config: Config) -> Iterator[Record]:
+    """The records of the first stages, as long as they hold."""
+    if job.overrides is None:
+        return
+    try:
+        course = read_course(job.folder)
+    except DataError:
+        return  # the stage's command says what is wrong
+    for name in job.stages:
+        record = current_record(get_stage(name), course, job.folder, config, job.overrides)
+        if record is None:
+            return
+        yield record
+
+
+def _record(folder: Path, name: str) -> Record:
+    """The record that a stage has left; one that nobody can read is a failure."""
+    record = valid_record(folder, name)
+    if record is not None:
+        return record
+    message = f"the record of stage {name} cannot be read; run again"
+    return Record(name, FAILED, message, "", problems=(Problem(name, "error", message),))
+
+
+def _light(record: Record) -> Record:
+    return replace(record, inputs=(), outputs={}, versions={})
+
+
+def _cancel(process: TreeProcess) -> None:
+    """As Ctrl+C does: Snakemake withdraws its jobs from the cluster."""
+    with suppress(OSError, subprocess.TimeoutExpired, ValueError):
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=CANCEL_S)
+
+
+def _last_words(text: str) -> str:
+    """The last lines of a log in one line."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return " ".join(lines[-3:])[-400:] or "it said nothing"
