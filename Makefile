@@ -35,8 +35,11 @@ test: lint segmentation
 test-all: lint segmentation
 	@$(BIN)/python -m pytest
 
-test-cluster:
-	@echo "test-cluster: skipped, the cluster engine is not built yet; nothing was tested."
+# SLURM on this machine (Debian packages, root) and Snakemake from PyPI; some minutes.
+test-cluster: $(STAMP)
+	@$(PIP) install --constraint constraints.txt '.[cluster]'
+	@Testing/cluster/start_slurm.sh .slurm
+	@$(BIN)/python -m pytest -ra Testing/cluster Testing/run/test_snakemake.py
 
 bench: $(STAMP)
 	@set -e; for script in Testing/Benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done

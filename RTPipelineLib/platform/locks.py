@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import threading
+import time
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -114,6 +115,25 @@ class FolderLock:
         """Raise `OutputError` when somebody holds the folder, and take nothing."""
         if self._holder_lives(trusted=False):
             raise self._refusal()
+
+    def holder(self) -> str:
+        """Who holds the folder, in words; empty for nobody. Only reads, so that a sign of life from
+        another computer is judged by our clock."""
+        holder = self._read_holder()
+        try:
+            touched = self._holder_path.stat().st_mtime
+        except OSError:
+            return ""
+        pid = holder.get("pid")
+        if not isinstance(pid, int):
+            return ""
+        if holder.get("host") == socket.gethostname():
+            lives = runs_since(pid, touched)
+        else:
+            lives = time.time() - touched < SILENCE_S
+        return (
+            f"process {pid} on host {holder.get('host')}, {holder.get('command')}" if lives else ""
+        )
 
     def _time_of_the_share(self) -> float:
         """The clock that the folder's files are dated by, which may be another computer's."""

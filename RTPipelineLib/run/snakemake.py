@@ -164,7 +164,8 @@ class SnakemakeEngine:
             return arguments
         memory_gb = self.config.run.memory_gb or SHARE_OF_MACHINE * machine_memory_mb() / 1000
         resources = (f"mem_mb={math.floor(1000 * memory_gb)}", "gpu=1")
-        return [*arguments, "--cores", str(self.jobs or 1), "--resources", *resources]
+        arguments += ["--cores", str(self.jobs or 1), "--retries", "1"]
+        return [*arguments, "--resources", *resources]
 
     def _snakemake(self, batch: Sequence[Job]) -> None:
         with (self._folder / "snakemake.log").open("ab") as file:

@@ -92,6 +92,11 @@ class Victim:
         os.kill(os.getppid(), signal.SIGKILL)
         self.hang()
 
+    def stop_job(self):
+        """The command does not come to an end, nor does it watch the time any more."""
+        os.kill(os.getppid(), signal.SIGSTOP)
+        self.hang()
+
     def crash(self):
         import faulthandler
 
