@@ -17,11 +17,14 @@ from scipy import ndimage
 
 from ..geometry import Grid
 from ..model import Contours, ImagePlanes, Mask
-from .interpolation import BetweenPlanes
+from .interpolation import BetweenPlanes, make_layers
 from .keyholes import keyholed
-from .marching_squares import Cells, Segments, closed_loops, level_lines
+from .marching_squares import Cells, LabelAreas, Segments, closed_loops, level_lines
 from .mask_resampling import cropped, slice_borders
-from .sections import NoSections, contour_sections
+from .planes import closed_loops as closed_contours
+from .planes import plane_stack
+from .polygons import loop_edges, signed_areas
+from .sections import frame_axes
 
 Holes = Literal["keyhole", "xor"]
 
@@ -95,10 +98,15 @@ def _only(segments: Segments, chosen: np.ndarray) -> Segments:
 def _enclosing(values: np.ndarray, pixels: np.ndarray) -> tuple[Segments, np.ndarray]:
     """Level lines that enclose `pixels` (slices,), and which slices have none."""
     cells = Cells.of(values)
+    labels = bool(np.isin(cells.corners, (0.0, 1.0)).all())
+    counted = LabelAreas(values) if labels else None
     low, high = np.full(len(pixels), LOWEST), np.full(len(pixels), HIGHEST)
     for _ in range(HALVINGS):
         level = (low + high) / 2
-        larger = level_lines(cells, level).areas(len(pixels)) > pixels
+        if counted is not None:
+            larger = counted.at(level) > pixels
+        else:
+            larger = level_lines(cells, level).areas(len(pixels)) > pixels
         low, high = np.where(larger, level, low), np.where(larger, high, level)
     level = np.where(pixels >= LEAST_PIXELS, (low + high) / 2, 2.0)
     segments = level_lines(cells, level)
@@ -152,9 +160,15 @@ def _contours(
 
 
 def _volume_mm3(contours: Contours, between_planes: BetweenPlanes) -> float:
-    """Volume of the contours as they will be read."""
-    sections = contour_sections(contours, np.eye(3))
-    if isinstance(sections, NoSections):
+    """Volume of the contours as they will be read. Loops of a plane neither cross nor overlap here,
+    and those around holes run the other way, so that their signed areas add up."""
+    loops = closed_contours(contours)
+    if not len(loops):
         return 0.0
-    area = sections.area_mm2
-    return sections.layers(area, "half-slice", between_planes, np.inf, ()).volume_mm3(area)
+    stack = plane_stack(loops, frame_axes(loops.normal, np.eye(3)), contours.image_planes)
+    areas = signed_areas(loop_edges(stack.points_mm, stack.starts), stack.starts)
+    area = np.abs(np.bincount(stack.plane, areas, len(stack.w_mm)))
+    layers = make_layers(
+        stack.w_mm, area, stack.hole_after, stack.lone_mm, between_planes=between_planes
+    )
+    return layers.volume_mm3(area)

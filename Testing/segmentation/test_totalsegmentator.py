@@ -141,3 +141,27 @@ def test_what_a_person_drew_is_compared(out):
     rows = agreement.set_index("roi_standard_name")
     assert {"Liver", "Heart"} <= set(rows.index)
     assert (rows["source_b"] == "totalsegmentator").all()
+
+
+def test_a_network_of_nnunet_runs_by_itself(segmentation_python, weights, out, tmp_path):
+    """The same network as an nnU-Net model folder, with a model file that names and cleans."""
+    network = next(weights.glob("Dataset297*/*"))
+    (tmp_path / "model.yaml").write_text(
+        f"name: organs\nmembers:\n- {{folder: {network}}}\nstructures:\n"
+        "- {name: liver, rename: Liver_auto, largest_component: true, min_volume_cc: 5}\n"
+    )
+    (tmp_path / "config.yaml").write_text(
+        f"segmentation:\n  python: {segmentation_python}\n"
+        f"  models:\n  - {{folder: {tmp_path / 'model.yaml'}, roi_subset: [liver, heart]}}\n"
+    )
+    arguments = ["segment", str(out / "image" / "ct.nrrd"), "-o", str(tmp_path / "result")]
+    assert main([*arguments, "--config", str(tmp_path / "config.yaml")]) == 0
+    masks = {m.name: m for m in read_segments(tmp_path / "result" / "organs.seg.nrrd")}
+    assert set(masks) == {"Liver_auto", "heart"}
+    grid = _image(out)
+    liver = resample_mask(masks["Liver_auto"], grid, whole=True).array > 0
+    by_totalsegmentator = _found(out, "liver", grid)
+    # One connected part of what TotalSegmentator found by the same weights.
+    assert 0 < np.count_nonzero(liver) <= np.count_nonzero(by_totalsegmentator) * 1.02
+    # nnU-Net brings probabilities back to the image, TotalSegmentator brings back labels.
+    assert np.count_nonzero(liver & by_totalsegmentator) > 0.9 * np.count_nonzero(liver)

@@ -12,7 +12,7 @@ from RTPipelineLib.dvh.engine import DvhOptions, compute_dvh
 from RTPipelineLib.geometry import Grid
 from RTPipelineLib.model import Contours, Dose, Mask
 from RTPipelineLib.structures.keyholes import keyholed
-from RTPipelineLib.structures.marching_squares import Cells, closed_loops, level_lines
+from RTPipelineLib.structures.marching_squares import Cells, LabelAreas, closed_loops, level_lines
 from RTPipelineLib.structures.outlines import outlines
 from RTPipelineLib.structures.voxelise import voxelise
 
@@ -95,6 +95,16 @@ def test_loops_enclose_what_the_segments_say(seed: int, share: float) -> None:
     np.testing.assert_allclose(total, lines.areas(2), atol=1e-9)
 
 
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000), level=st.floats(0.01, 0.99))
+def test_areas_of_labels_are_those_of_the_lines(seed: int, level: float) -> None:
+    labels = np.zeros((2, 16, 17))
+    labels[:, 1:-1, 1:-1] = np.random.default_rng(seed).random((2, 14, 15)) > 0.5
+    levels = np.array([level, 1 - level])
+    lines = level_lines(Cells.of(labels), levels)
+    np.testing.assert_allclose(LabelAreas(labels).at(levels), lines.areas(2), atol=1e-9)
+
+
 # -- keyholes -------------------------------------------------------------------------------------
 
 
@@ -105,7 +115,9 @@ def test_keyholes_enclose_the_same(seed: int, share: float) -> None:
     noise = np.random.default_rng(seed).random((18, 18))
     values = np.zeros((1, 20, 20))
     values[0, 1:-1, 1:-1] = ndimage.uniform_filter(noise, 3)
-    level = np.quantile(values[0, 1:-1, 1:-1], share)
+    ranked = np.sort(values[0, 1:-1, 1:-1], axis=None)
+    rank = int(share * len(ranked))
+    level = ranked[rank : rank + 2].mean()  # of no pixel: none lies on a line
     loops = [loop for _, loop in closed_loops(level_lines(Cells.of(values), np.array([level])))]
     joined = keyholed(loops)
     assert len(joined) == sum(area > 0 for area in areas(loops))
