@@ -37,9 +37,9 @@ test-all: lint segmentation
 
 # SLURM on this machine (Debian packages, root) and Snakemake from PyPI; some minutes.
 test-cluster: $(STAMP)
-	@$(PIP) install --constraint constraints.txt '.[cluster]'
+	@$(PIP) install --constraint constraints.txt --editable '.[cluster]'
 	@Testing/cluster/start_slurm.sh .slurm
-	@$(BIN)/python -m pytest -ra Testing/cluster Testing/run/test_snakemake.py
+	@RTPIPELINE_TEST_CLUSTER=1 $(BIN)/python -m pytest Testing/cluster Testing/run/test_snakemake.py
 
 bench: $(STAMP)
 	@set -e; for script in Testing/Benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done

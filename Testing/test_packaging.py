@@ -170,13 +170,6 @@ def test_a_python_without_venv_is_told_what_to_install(tmp_path: Path) -> None:
 
 
 @needs_make
-def test_the_cluster_target_says_that_it_tested_nothing(tmp_path: Path) -> None:
-    done = run_make(tmp_path, "test-cluster")
-    assert done.returncode == 0
-    assert "not built yet" in done.stdout
-
-
-@needs_make
 def test_make_alone_lists_the_targets(tmp_path: Path) -> None:
     done = run_make(tmp_path)
     assert done.returncode == 0

@@ -7,6 +7,7 @@ time; all else is as the local engine makes it, and the second run repairs the r
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from importlib.util import find_spec
@@ -36,11 +37,12 @@ def _why_not() -> str:
         return "SLURM is not installed; make test-cluster installs it (Debian, root)"
     if find_spec("snakemake") is None and shutil.which("snakemake") is None:
         return "Snakemake is not installed: pip install 'slicer-rtpipeline[cluster]'"
-    answer = subprocess.run(["scontrol", "ping"], capture_output=True, text=True, check=False)
-    return "" if "is UP" in answer.stdout else "no SLURM controller runs; make test-cluster"
+    if "RTPIPELINE_TEST_CLUSTER" not in os.environ:  # nobody's own cluster gets jobs of ours
+        return "some minutes of real SLURM jobs: make test-cluster"
+    return ""
 
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(_why_not()), reason=_why_not() or "-")]
+pytestmark = pytest.mark.skipif(bool(_why_not()), reason=_why_not() or "-")
 
 
 def profile(folder: Path, *lines: str) -> str:
