@@ -32,10 +32,13 @@ def jit(function: Function) -> Function | None:
         import numba
     except ImportError:
         return None
+    # Division by zero gives inf or nan, as in NumPy, and products may be joined to sums: without
+    # that the processor takes one number at a time.
+    options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "arcp", "nsz"}}
     try:
-        return numba.njit(cache=True, nogil=True)(function)
+        return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # neither the package's folder nor the user's can hold compiled code
-        return numba.njit(nogil=True)(function)
+        return numba.njit(**options)(function)
 
 
 @cache
