@@ -66,6 +66,20 @@ def noted_run(out: Path, facts: Mapping[str, object]) -> Iterator[None]:
     note(FINISHED)
 
 
+def refuse_newer(out: Path) -> None:
+    """Raise `UsageError` when a newer version has written this output folder. What older ones wrote
+    is made anew from the DICOM files; what people decided there is kept."""
+    try:
+        schema = json.loads((out / "run.json").read_text(encoding="utf-8"))["schema"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if isinstance(schema, int) and schema > RUN_SCHEMA:
+        raise UsageError(
+            f"{out} was written by a newer version of RT Pipeline (schema {schema}, this version "
+            f"writes {RUN_SCHEMA}); update RT Pipeline, or run into a new folder"
+        )
+
+
 def existing_output(out: Path) -> Path:
     """The output folder of an earlier run. Raises `UsageError` when it is none."""
     read_run(out)

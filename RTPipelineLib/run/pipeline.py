@@ -28,9 +28,10 @@ from .accumulated import STAGES_OF_SUMS, accumulate
 from .aggregate import aggregate, failure_row
 from .cohort_report import write_cohort_report
 from .courses import Placement, group_by_patient, place, retire, write_course
+from .estimate import estimate
 from .ledger import Record, current_record, valid_record
 from .local import Job, LocalEngine
-from .output import hold_output, make_output_folder, noted_run
+from .output import hold_output, make_output_folder, noted_run, refuse_newer
 from .roster import read_roster
 from .snakemake import SnakemakeEngine, find_snakemake
 
@@ -95,6 +96,7 @@ def run_pipeline(request: RunRequest, reporter: Reporter) -> int:
             f"{request.out} holds the DICOM files; give another folder for the output, it may lie "
             "inside this one"
         )
+    refuse_newer(request.out)
     config = load_config(request.config_path)
     outside = read_overrides_file(request.overrides_path) if request.overrides_path else {}
     roster = read_roster(request.roster_path) if request.roster_path else None
@@ -346,13 +348,15 @@ def _some(names: Sequence[str] | dict, limit: int = 10) -> str:
 def _dry_run(
     request: RunRequest, config: Config, outside: dict[str, Overrides], stages: tuple[str, ...]
 ) -> int:
-    """Print per course which stages would run. The index goes to a temporary file."""
+    """Print per course which stages would run, and say what that would take. The index goes to a
+    temporary file."""
     import tempfile
 
     with tempfile.TemporaryDirectory() as scratch:
         placements = _find_courses(
             request, Path(scratch) / "index.sqlite", config, outside, _Silent()
         )
+    plan = []
     for placement in _chosen(placements, request.patients):
         course, folder = placement.course, placement.folder
         decisions = decisions_for(folder, course, outside)
@@ -362,6 +366,10 @@ def _dry_run(
             if not known or not current_record(get_stage(name), course, folder, config, decisions):
                 due.append(name)
         print(f"{course.patient_id}\t{course.course_id}\t{', '.join(due) or 'nothing to do'}")
+        plan.append((course, due))
+    jobs = request.jobs or config.run.jobs or available_cores()
+    for line in estimate(plan, request.out.resolve()).lines(jobs):
+        log.info("%s", line)
     return ALL_DONE
 
 
