@@ -91,9 +91,16 @@ def join_parquet(paths: Sequence[Path], folder: Path, name: str, *, csv: bool = 
     )
 
     def frames() -> Iterator[pandas.DataFrame]:
+        waiting: list[pyarrow.Table] = []
         for path in sources.paths:
             if (part := sources.read(path)) is not None:
-                yield arranged(part.to_pandas(), name)
+                waiting.append(part)
+            # Many small courses at once: what is done once a frame would take most of the time.
+            if sum(part.num_rows for part in waiting) >= _GROUP_ROWS:
+                yield _arranged_parts(waiting, name)
+                waiting.clear()
+        if waiting:
+            yield _arranged_parts(waiting, name)
 
     rows = _write_parts(frames(), schema, folder, name, csv=csv)
     return Joined(folder / f"{name}.parquet", tuple(columns), rows, tuple(sources.failures))
@@ -143,18 +150,11 @@ def _write_parts(
         writer = stack.enter_context(pyarrow.parquet.ParquetWriter(target, schema))
         if text is not None:
             _append_csv(schema.empty_table().to_pandas(), text, header=True)
-        waiting: list[pyarrow.Table] = []
         for frame in frames:
-            waiting.append(pyarrow.Table.from_pandas(frame, schema, preserve_index=False))
+            writer.write_table(pyarrow.Table.from_pandas(frame, schema, preserve_index=False))
             rows += len(frame)
             if text is not None:
                 _append_csv(frame, text)
-            # Row groups of one small course each would make the file slow to read.
-            if sum(part.num_rows for part in waiting) >= _GROUP_ROWS:
-                writer.write_table(pyarrow.concat_tables(waiting))
-                waiting.clear()
-        if waiting:
-            writer.write_table(pyarrow.concat_tables(waiting))
     return rows
 
 
@@ -243,13 +243,26 @@ def metrics_columns(columns: Iterable[str]) -> list[str]:
     return ordered("dvh_metrics", columns)
 
 
-def arranged(frame: pandas.DataFrame, table: str) -> pandas.DataFrame:
-    """The frame with its columns and rows in the fixed order of this table."""
+def _arranged_parts(parts: Sequence[pyarrow.Table], table: str) -> pandas.DataFrame:
+    """The parts below each other, the rows of each in the fixed order."""
+    import pyarrow
+
+    frame = pyarrow.concat_tables(parts, promote_options="permissive").to_pandas()
+    number = np.repeat(np.arange(len(parts)), [part.num_rows for part in parts])
+    by_rows = arranged(frame, table, keep_index=True)
+    order = np.argsort(number[by_rows.index], kind="stable")
+    return by_rows.iloc[order].reset_index(drop=True)
+
+
+def arranged(frame: pandas.DataFrame, table: str, *, keep_index: bool = False) -> pandas.DataFrame:
+    """The frame with its columns and rows in the fixed order of this table, numbered anew or with
+    their old index."""
     frame = frame[ordered(table, frame.columns)]
     keys = [name for name in ROW_ORDER if name in frame.columns]
     if not keys or frame.empty:
-        return frame.reset_index(drop=True)
-    return frame.sort_values(keys, kind="stable", na_position="first", ignore_index=True)
+        return frame if keep_index else frame.reset_index(drop=True)
+    new = not keep_index
+    return frame.sort_values(keys, kind="stable", na_position="first", ignore_index=new)
 
 
 def rows_frame(rows: Iterable[Mapping[str, object]], table: str) -> pandas.DataFrame:
