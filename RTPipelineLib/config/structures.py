@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
+from ..errors import UsageError
 from .section import NamesFile, Section, Text, unique
 
 
@@ -37,9 +39,10 @@ def _different(sources: tuple[str | Expression, ...]) -> tuple[str | Expression,
 class Expression(Section):
     """Structures combined, then given a margin, then clipped."""
 
-    operation: Literal["union", "intersection", "subtract", "xor"] = Field(
+    operation: Literal["union", "intersection", "subtract", "xor", "crop"] = Field(
         "union",
-        description="how the sources are combined; subtract takes all others from the first",
+        description="how the sources are combined; subtract takes all others from the first, crop "
+        "keeps what of the first lies between the ends of all others from feet to head",
     )
     sources: Annotated[tuple[Source, ...], Field(min_length=1), AfterValidator(_different)] = Field(
         description="ROI names, standard names, other derived structures, or expressions with the "
@@ -50,6 +53,12 @@ class Expression(Section):
     ] = Field(0.0, description="one margin, or six directions, around the combined sources")
     within: Source | None = Field(None, description="clip the result to this structure")
     minus: Source | None = Field(None, description="take this structure from the result")
+
+    @model_validator(mode="after")
+    def _landmarks(self) -> Expression:
+        if self.operation == "crop" and len(self.sources) < 2:
+            raise ValueError("crop needs a structure and at least one landmark as sources")
+        return self
 
     @property
     def names(self) -> set[str]:
@@ -96,8 +105,9 @@ class StructureKeys(Section):
     derived: Annotated[tuple[Derived, ...], AfterValidator(_derivable)] = Field(
         (),
         description="structures made from others, each with name, operation (union, intersection, "
-        "subtract, xor), sources, and on request margin_mm (one number or left, right, anterior, "
-        "posterior, superior, inferior), within, minus; a source may be such an expression itself",
+        "subtract, xor, crop), sources, and on request margin_mm (one number or left, right, "
+        "anterior, posterior, superior, inferior), within, minus; a source may be such an "
+        "expression itself. `rtpipeline config --derived REGION` prints examples",
         examples=[
             "- {name: PTV_eval, operation: intersection, sources: [PTV, BODY], margin_mm: -3}"
         ],
@@ -120,3 +130,20 @@ class StructureKeys(Section):
     tolerance_mm: Annotated[float, Field(ge=0)] = Field(
         3.0, description="mm, of surface Dice where two sources of a structure are compared"
     )
+
+
+def derived_templates() -> dict[str, Path]:
+    """The files of examples that come with RT Pipeline, by body region."""
+    folder = Path(__file__).resolve().parents[1] / "structures" / "templates"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def derived_template(region: str) -> str:
+    """The examples for a body region, to be put into a configuration and adapted. Raises
+    `UsageError` for an unknown region."""
+    known = derived_templates()
+    if region not in known:
+        raise UsageError(
+            f"there are no derived structures for {region!r}; there are for {', '.join(known)}"
+        )
+    return known[region].read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ import re
 
 _UNCHANGED = re.compile(r"[A-Z0-9][A-Z0-9_-]{0,31}")
 _HASHED_ENDING = re.compile(r".*-[0-9A-F]{8}")
-_RESERVED = {"CON", "PRN", "AUX", "NUL", "RESULTS", "LOGS"} | {
+_RESERVED = {"CON", "PRN", "AUX", "NUL", "RESULTS", "LOGS", "CLUSTER"} | {
     f"{port}{digit}" for port in ("COM", "LPT") for digit in range(10)
 }
 

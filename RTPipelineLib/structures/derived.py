@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
+from typing import Literal
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from ..errors import DataError
 from ..geometry import Grid
 from ..model import Contours, Mask
 from .algebra import Operation, combine
+from .cropping import crop_between
 from .interpolation import BetweenPlanes, EndCaps
 from .lattice_boxes import Box, box_of, cropped, on_box
 from .margins import ALONG_PATIENT, PAD, Margins, add_margin
@@ -28,11 +30,11 @@ class Expression:
     """Sources combined, then given margins, then clipped.
 
     Sources, `within` and `minus` are names or expressions; `subtract` takes all other sources from
-    the first.
+    the first, and `crop` keeps what of the first lies between the ends of all others.
     """
 
     sources: tuple[str | Expression, ...]
-    operation: Operation = "union"
+    operation: Operation | Literal["crop"] = "union"
     margins: Margins = field(default_factory=Margins)
     within: str | Expression | None = None
     minus: str | Expression | None = None
@@ -200,6 +202,9 @@ class _Kitchen:
         between the planes instead of its fading."""
         shape = expression.margins.largest > 0
         sources = expression.sources
+        if expression.operation == "crop":
+            landmarks = [self._part(source, None) for source in sources[1:]]
+            return crop_between(self._part(sources[0], region), landmarks)
         if expression.operation == "intersection":  # small ones first: they bound the others
             sources = tuple(sorted(sources, key=lambda s: isinstance(s, Expression)))
         parts = [self._part(sources[0], region, shape)]
