@@ -88,20 +88,25 @@ def read_labels(
     away = float(np.abs(found.corners_mm() - grid.corners_mm()).max())
     if away > CORNER_TOLERANCE_MM:
         raise StageError(f"its output lies up to {away:.2f} mm away from the image")
-    labels = np.rint(array).astype(np.int64)
-    strange = np.setdiff1d(np.unique(labels), [0, *names])
+    labels = array if array.dtype.kind == "u" else np.rint(array)
+    if labels.min() < 0 or labels.max() > np.iinfo(np.uint16).max:
+        raise StageError(f"its output holds values from {labels.min():g} to {labels.max():g}")
+    labels = labels.astype(np.uint16)
+    strange = np.setdiff1d(np.flatnonzero(np.bincount(labels.ravel())), [0, *names])
     if strange.size:
         raise StageError(f"its output holds values that stand for nothing: {strange[:10].tolist()}")
     segments = tuple(
         Segment(value, name, terms.get(name, Term())) for value, name in sorted(names.items())
     )
-    return LabelImage(labels.astype(np.uint16), grid, segments)
+    return LabelImage(labels, grid, segments)
 
 
 def statistics(labels: LabelImage, image: np.ndarray) -> dict[str, dict[str, float]]:
     """Volume (cc) and mean image value of every structure that is there."""
-    counts = np.bincount(labels.array.ravel())
-    sums = np.bincount(labels.array.ravel(), weights=image.ravel().astype(np.float64))
+    there = labels.array > 0
+    found = labels.array[there]
+    counts = np.bincount(found)
+    sums = np.bincount(found, weights=image[there])
     voxel_cc = labels.grid.voxel_volume_mm3 / 1000
     return {
         s.name: {
