@@ -7,6 +7,10 @@ FOLDER=$(realpath -m "$1")
 HOST=$(hostname -s)
 
 scontrol ping 2>/dev/null | grep -q "is UP" && exit 0
+CONF=/etc/slurm/slurm.conf
+if [ -e "$CONF" ] && ! grep -q "^ClusterName=rtpipeline$" "$CONF"; then
+  echo "start_slurm.sh: $CONF belongs to another cluster, whose controller does not answer" >&2; exit 2
+fi
 [ "$(id -u)" = 0 ] || { echo "start_slurm.sh: needs root to install and start SLURM" >&2; exit 2; }
 if ! command -v slurmctld >/dev/null || ! command -v munged >/dev/null; then
   command -v apt-get >/dev/null || { echo "start_slurm.sh: needs Debian or Ubuntu" >&2; exit 2; }
@@ -20,7 +24,7 @@ if ! munge -n >/dev/null 2>&1; then
 fi
 MEMORY=$(awk '/MemTotal/ {print int($2 / 1024 * 0.9)}' /proc/meminfo)
 mkdir -p /etc/slurm
-cat >/etc/slurm/slurm.conf <<CONF
+cat >"$CONF" <<CONF
 ClusterName=rtpipeline
 SlurmctldHost=$HOST(127.0.0.1)
 AuthType=auth/munge
