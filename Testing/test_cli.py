@@ -435,7 +435,7 @@ def test_names_and_doses_that_a_person_decided_on(broken, tmp_path, capsys):
     assert run(broken, out, capsys, 0).empty
     metrics = pd.read_parquet(out / "results" / "dvh_metrics.parquet").set_index("roi_name")
     assert metrics.loc["Parotid_L", "roi_standard_name"] == "Glnd_Parotid_L"
-    assert metrics.loc["Parotid_R", "roi_standard_name"] == ""
+    assert metrics.loc["Parotid_R", "roi_standard_name"] == "Parotid_R"  # nobody decided
     assert metrics.loc["PTV_70", "rx_gy"] == 35
     assert metrics.loc["PTV_70", "Dmean_Gy"] == pytest.approx(35, rel=0.03)
 

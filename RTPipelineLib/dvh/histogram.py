@@ -123,7 +123,7 @@ class DoseHistogram:
             keep = np.concatenate([[0], bends, [len(edges) - 1]])
             edges, below = edges[keep], below[keep]
         dose, at_least = _with_steps(edges, below, *self._steps())
-        return dose, at_least * (self.cc / at_least[0]) if at_least.size else at_least
+        return dose, at_least / at_least[0] * self.cc if at_least.size else at_least
 
     def _steps(self) -> tuple[np.ndarray, np.ndarray]:
         if not self._uniform_gy:
