@@ -293,6 +293,6 @@ def _mean_weights(
 
 def _within(low: np.ndarray, high: np.ndarray, reach: tuple[float, float]) -> np.ndarray:
     """Which intervals have their middle inside `reach`. One that crosses an end in its middle holds
-    a structure that ends before (`engine._cells`), and counts as inside."""
+    a structure that ends before (`layout._cells`), and counts as inside."""
     middle = (low + high) / 2
     return (middle > reach[0] - 1e-6) & (middle < reach[1] + 1e-6)

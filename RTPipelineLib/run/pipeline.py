@@ -39,12 +39,7 @@ log = logging.getLogger(__name__)
 
 ALL_DONE, SOME_FAILED = 0, 3
 LOCAL, SNAKEMAKE = ENGINES = ("local", "snakemake")
-NOT_USED_YET = (
-    "dvh.goals",
-    "dvh.crosscheck",
-    "radiomics",
-    "quality",
-)
+NOT_USED_YET = ("radiomics", "quality")
 
 
 class Reporter(Protocol):
