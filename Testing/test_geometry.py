@@ -39,7 +39,9 @@ def directions(draw: st.DrawFn) -> np.ndarray:
     """Right-handed direction cosines: along the patient's axes, slightly off them, or anyhow."""
     row, column = draw(st.sampled_from(ALIGNED))
     aligned = np.column_stack([row, column, np.cross(row, column)])
-    turn = draw(st.tuples(*[st.floats(-1, 1)] * 3, st.sampled_from([1.0, 20.0, 1e4])))
+    # Without subnormal numbers, for which SimpleITK's inverse of a matrix is nan.
+    part = st.floats(-1, 1).map(lambda x: 0.0 if abs(x) < 1e-200 else x)
+    turn = draw(st.tuples(part, part, part, st.sampled_from([1.0, 20.0, 1e4])))
     return rotation(turn) @ aligned
 
 
