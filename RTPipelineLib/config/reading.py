@@ -40,6 +40,7 @@ _EXPECTED = {
     "none_required": "null",
     "greater_than": "a number above {gt:g}",
     "greater_than_equal": "a number from {ge:g}",
+    "less_than_equal": "a number up to {le:g}",
     "too_short": "at least {min_length} entries",
     "string_too_short": "a text that is not empty",
 }

@@ -11,16 +11,19 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from ..errors import UsageError
 from .section import NamesFile, Section, Text, unique
 
+# A larger one is a mistake of units, and the space around it would fill the memory.
+Margin = Annotated[float, Field(ge=-100, le=100)]
+
 
 class SixMargins(Section):
-    """Margins in mm; negative ones shrink."""
+    """Margins in mm, up to 100; negative ones shrink."""
 
-    left: float = 0.0
-    right: float = 0.0
-    anterior: float = 0.0
-    posterior: float = 0.0
-    superior: float = 0.0
-    inferior: float = 0.0
+    left: Margin = 0.0
+    right: Margin = 0.0
+    anterior: Margin = 0.0
+    posterior: Margin = 0.0
+    superior: Margin = 0.0
+    inferior: Margin = 0.0
 
 
 def _one_or_six(value: object) -> str:
@@ -49,7 +52,8 @@ class Expression(Section):
         "same keys but name"
     )
     margin_mm: Annotated[
-        Annotated[float, Tag("one")] | Annotated[SixMargins, Tag("six")], Discriminator(_one_or_six)
+        Annotated[Margin, Tag("one")] | Annotated[SixMargins, Tag("six")],
+        Discriminator(_one_or_six),
     ] = Field(0.0, description="one margin, or six directions, around the combined sources")
     within: Source | None = Field(None, description="clip the result to this structure")
     minus: Source | None = Field(None, description="take this structure from the result")

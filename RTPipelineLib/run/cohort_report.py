@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from .. import __version__
@@ -11,9 +13,12 @@ from ..errors import DataError
 from ..platform import write_text
 from ..report.content import CohortReport, CourseLine, StageRow
 from ..report.html import cohort_page
-from ..stages import STAGES
+from ..stages import SKIPPED, STAGES
 from ..stages.facts import course_row
 from .ledger import valid_record
+
+# Stages that run only when the configuration asks for them.
+ON_REQUEST = ("register", "segment")
 
 
 def write_cohort_report(out: Path) -> Path:
@@ -29,7 +34,7 @@ def write_cohort_report(out: Path) -> Path:
     failures = pandas.read_parquet(results / "failures.parquet")
     page = CohortReport(
         title=f"Cohort {out.name}",
-        courses=tuple(line for folder in course_folders(out) if (line := _line(folder, out))),
+        courses=_asked_for([line for f in course_folders(out) if (line := _line(f, out))]),
         failures=tuple(failures.to_dict("records")),
         tables=tuple(
             (path.name, pyarrow.parquet.read_metadata(path).num_rows)
@@ -41,6 +46,18 @@ def write_cohort_report(out: Path) -> Path:
     path = results / "report.html"
     write_text(path, cohort_page(page))
     return path
+
+
+def _asked_for(lines: Sequence[CourseLine]) -> tuple[CourseLine, ...]:
+    """Without the stages on request that every course skipped: their columns would hide those of
+    the others."""
+    asked = {row.name for line in lines for row in line.stages if row.status != SKIPPED} | set(
+        STAGES
+    ).difference(ON_REQUEST)
+    return tuple(
+        replace(line, stages=tuple(row for row in line.stages if row.name in asked))
+        for line in lines
+    )
 
 
 def _line(folder: Path, out: Path) -> CourseLine | None:

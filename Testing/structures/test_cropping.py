@@ -6,7 +6,7 @@ import pytest
 from RTPipelineLib.cli import main
 from RTPipelineLib.config import load_config
 from RTPipelineLib.config.structures import derived_templates
-from RTPipelineLib.errors import DataError
+from RTPipelineLib.errors import ConfigError, DataError
 from RTPipelineLib.geometry import Grid
 from RTPipelineLib.model import Mask
 from RTPipelineLib.stages.derive import definitions_of
@@ -68,7 +68,14 @@ def test_landmarks_without_volume_are_refused():
 def test_crop_needs_a_landmark(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text("structures:\n  derived:\n  - {name: A, operation: crop, sources: [BODY]}\n")
-    with pytest.raises(Exception, match="at least one landmark"):
+    with pytest.raises(ConfigError, match="at least one landmark"):
+        load_config(path)
+
+
+def test_a_margin_that_would_fill_the_memory_is_refused(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("structures: {derived: [{name: A, sources: [PTV], margin_mm: 500}]}\n")
+    with pytest.raises(ConfigError, match=r"margin_mm.*expected a number up to 100"):
         load_config(path)
 
 
