@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ..errors import ConfigError
+from .robustness import RobustnessKeys
 from .section import (
     Device,
     ExistingFile,
@@ -226,13 +227,6 @@ class DvhKeys(Section):
         AfterValidator(unique),
     ] = Field((), description="recompute with these programs and show the differences")
     units: Literal["Gy", "cGy"] = Field("Gy", description="unit of dose in reports; tables hold Gy")
-
-
-class RobustnessKeys(Section):
-    """How much features change under perturbation."""
-
-    enabled: bool = Field(False, description="perturb image and contours, report ICC, CoV and QCD")
-    seed: Annotated[int, Field(ge=0)] = Field(1, description="of the perturbations")
 
 
 class RadiomicsKeys(Section):
