@@ -232,7 +232,7 @@ def _read_contours(items: Sequence[StoredRoi]) -> _Drawn:
     loops = _parse_loops([contour.text for contour in contours], trouble)
     kept, kinds = [], []
     for index, (contour, loop) in enumerate(zip(contours, loops, strict=True)):
-        if _overflowed(contour):
+        if _overflowed(contour, loop):
             trouble["contours-unreadable"].append(index)
             if loop is not None:
                 trouble["contour-broken"].append(index)
@@ -318,14 +318,14 @@ def _vr_of(contour: Header) -> str:
     return str(contour.ds.get_item(CONTOUR_DATA).VR or "")
 
 
-def _overflowed(contour: StoredContour) -> bool:
+def _overflowed(contour: StoredContour, loop: np.ndarray | None) -> bool:
     """True for a DS beyond 64 kB whose length was stored modulo 65536.
 
     The rest of its text was taken for elements, and what follows it may be gone.
     """
-    if not contour.text or contour.count is None:
+    if not contour.text or contour.count is None or contour.vr != "DS":
         return False
-    stored = contour.text.count(b"\\") + 1
-    if contour.count * 3 <= stored or contour.vr != "DS":
+    stored = contour.text.count(b"\\") + 1 if loop is None else 3 * len(loop)
+    if contour.count * 3 <= stored:
         return False
     return contour.count * 3 * len(contour.text) / stored > _SHORT_VALUE_LIMIT

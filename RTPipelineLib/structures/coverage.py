@@ -47,7 +47,9 @@ class Lattice:
 
     def to_cells(self, edges_mm: np.ndarray) -> np.ndarray:
         """Edges (n, 4) in mm to cell units, where whole numbers are cell borders."""
-        return (edges_mm - np.tile(self.origin_mm, 2)) / np.tile(self.step_mm, 2)
+        cells = edges_mm - np.tile(self.origin_mm, 2)
+        cells /= np.tile(self.step_mm, 2)
+        return cells
 
 
 class Coverage(NamedTuple):

@@ -81,10 +81,10 @@ def closed_loops(contours: Contours) -> ClosedLoops:
     starts, flags = contours.starts, list(contours.flags)
     sizes = np.diff(starts)
     closed = np.array([kind in CLOSED_TYPES for kind in contours.kinds], dtype=bool)
-    finite = _every(np.isfinite(contours.points_mm).all(axis=1), starts)
+    x, y, z = np.isfinite(contours.points_mm).T
+    finite = _every(x & y & z, starts)
     use = closed & finite & (sizes >= 3)
-    triangles = _fans(contours.points_mm, starts, use)
-    size = np.sqrt(np.einsum("ij,ij->i", triangles, triangles))
+    normal, size = _fans(contours.points_mm, starts, use)
     total = np.concatenate([[0.0], np.cumsum(size)])
     flat = use & (total[starts[1:]] - total[starts[:-1]] <= LEAST_AREA_MM2)
     use &= ~flat
@@ -100,7 +100,6 @@ def closed_loops(contours: Contours) -> ClosedLoops:
     xor = np.array([kind == "CLOSEDPLANAR_XOR" for kind in contours.kinds], dtype=bool)
     new_starts = np.concatenate([[0], np.cumsum(sizes[use])])
     points = contours.points_mm if keep.all() else contours.points_mm[keep]
-    normal = _common_normal(triangles, size) if use.any() else np.array([0.0, 0.0, 1.0])
     return ClosedLoops(
         np.asarray(points, dtype=np.float64), new_starts, xor[use], normal, tuple(flags)
     )
@@ -111,8 +110,7 @@ def plane_stack(
 ) -> PlaneStack:
     """Sort loops into planes across `axes[2]` and judge the gaps between them."""
     flags = list(loops.flags)
-    local = loops.points_mm @ axes.T
-    w = local[:, 2]
+    local, w = loops.points_mm @ axes[:2].T, loops.points_mm @ axes[2]
     first = loops.starts[:-1]
     low, high = np.minimum.reduceat(w, first), np.maximum.reduceat(w, first)
     position = (low + high) / 2
@@ -127,7 +125,8 @@ def plane_stack(
     count = int(plane_sorted[-1]) + 1
     w_mm = np.bincount(plane_sorted, ladder) / np.bincount(plane_sorted)
     sizes = np.diff(loops.starts)[order]
-    vertex = _ragged(first[order], sizes)
+    if np.any(order[1:] < order[:-1]):
+        local = local[_ragged(first[order], sizes)]
     hole, gap_flags = _holes(w_mm, images, tolerance)
     if _has_stray_plane(w_mm):
         flags.append("contour-off-plane")
@@ -137,7 +136,7 @@ def plane_stack(
     return PlaneStack(
         axes=axes,
         w_mm=w_mm,
-        points_mm=local[vertex, :2],
+        points_mm=local,
         starts=np.concatenate([[0], np.cumsum(sizes)]),
         plane=plane_sorted,
         xor=loops.xor[order],
@@ -147,25 +146,33 @@ def plane_stack(
     )
 
 
-def _fans(points: np.ndarray, starts: np.ndarray, use: np.ndarray) -> np.ndarray:
-    """(n, 3) vector area of the triangle that each edge forms with the first vertex of its loop;
-    zero in loops that are not used."""
+def _fans(points: np.ndarray, starts: np.ndarray, use: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The unit normal (3,) of the loops in `use`, and the area (n,) of the triangle that each edge
+    forms with the first vertex of its loop; zero in loops that are not used."""
     sizes = np.diff(starts)
     filled = sizes > 0
-    keep = np.repeat(use, sizes)[:, None]
-    local = np.where(keep, points, 0.0)
-    local -= np.repeat(local[starts[:-1][filled]], sizes[filled], axis=0)
+    with np.errstate(invalid="ignore"):  # infinite coordinates lie in loops that are not used
+        local = points - np.repeat(points[starts[:-1][filled]], sizes[filled], axis=0)
+    if not use.all():
+        local[np.repeat(~use, sizes)] = 0.0
     following = np.empty_like(local)
     following[:-1] = local[1:]
     following[starts[1:][filled] - 1] = 0.0
     x, y, z = local.T
     p, q, r = following.T
-    return np.stack([y * r - z * q, z * p - x * r, x * q - y * p], axis=1) / 2
+    across = (x * q - y * p) / 2
+    if not z.any():  # as nearly always: every loop lies in one plane z
+        return np.array([0.0, 0.0, 1.0]), np.abs(across)
+    triangles = np.stack([(y * r - z * q) / 2, (z * p - x * r) / 2, across], axis=1)
+    size = np.sqrt(np.einsum("ij,ij->i", triangles, triangles))
+    return _common_normal(triangles, size), size
 
 
 def _common_normal(triangles: np.ndarray, size: np.ndarray) -> np.ndarray:
     """Unit normal of vector areas, whichever way round each of them runs."""
     largest = triangles[np.argmax(size)]
+    if not largest.any():
+        return np.array([0.0, 0.0, 1.0])
     total = np.where(triangles @ largest < 0, -1.0, 1.0) @ triangles
     total = total / np.linalg.norm(total)
     for axis in np.eye(3):
@@ -176,6 +183,8 @@ def _common_normal(triangles: np.ndarray, size: np.ndarray) -> np.ndarray:
 
 def _every(true: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """For each loop, whether all its vertices are `true` (also for loops without vertices)."""
+    if true.all():
+        return np.ones(len(starts) - 1, dtype=bool)
     wrong = np.concatenate([[0], np.cumsum(~true)])
     return wrong[starts[1:]] == wrong[starts[:-1]]
 

@@ -44,18 +44,17 @@ class TangledError(GeometryError):
 
 def loop_edges(points: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """(n, 4) edges of closed loops, stored one after another: points (n, 2), starts (m + 1,)."""
-    following = np.empty_like(points)
-    following[:-1] = points[1:]
-    following[starts[1:] - 1] = points[starts[:-1]]
-    return np.concatenate([points, following], axis=1)
+    edges = np.empty((len(points), 4))
+    edges[:, :2], edges[:-1, 2:] = points, points[1:]
+    edges[starts[1:] - 1, 2:] = points[starts[:-1]]
+    return edges
 
 
 def signed_areas(edges: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """(m,) area of each run of edges, positive for counter-clockwise."""
-    origin = np.repeat(edges[starts[:-1], :2], np.diff(starts), axis=0)
-    x0, y0 = (edges[:, :2] - origin).T
-    x1, y1 = (edges[:, 2:] - origin).T
-    return np.add.reduceat(x0 * y1 - x1 * y0, starts[:-1]) / 2
+    x0, y0, x1, y1 = edges.T
+    origin = np.repeat(x0[starts[:-1]], np.diff(starts))
+    return np.add.reduceat(((x0 - origin) + (x1 - origin)) * (y1 - y0), starts[:-1]) / 2
 
 
 def reversed_edges(edges: np.ndarray) -> np.ndarray:

@@ -184,7 +184,7 @@ def _regions(stack: PlaneStack) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]
     areas = signed_areas(edges, stack.starts)
     plane = np.repeat(stack.plane, np.diff(stack.starts))
     clockwise = np.repeat(areas < 0, np.diff(stack.starts))
-    edges = np.where(clockwise[:, None], reversed_edges(edges), edges)
+    edges[clockwise] = reversed_edges(edges[clockwise])
     loops_in_plane = np.bincount(stack.plane, minlength=len(stack.w_mm))
     shared = np.flatnonzero(loops_in_plane > 1)
     if not shared.size:
