@@ -1,6 +1,7 @@
 """Every column of every results table: its order, unit, definition and source.
 
-This is the one place that lists columns: `tables.py` takes their order from here, and
+This is the one place that lists columns (those of image features in `codebook_radiomics.py`):
+`tables.py` takes their order from here, and
 `results/codebook.csv` is made from here. In a column name `<x>` stands for a number and any other
 `<word>` for a text.
 """
@@ -9,62 +10,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING
+
+from .codebook_radiomics import CLUSTERS, LONG, ROBUSTNESS
+from .entry import NUMBER, Entry
 
 if TYPE_CHECKING:
     import pandas
 
 CODEBOOK_COLUMNS = ("table", "column", "unit", "definition", "source")
-_NUMBER = r"\d+(?:\.\d+)?"
-_PLACEHOLDER = re.compile(r"<(\w+)>")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One column, or one family of columns.
-
-    `optional` ones are absent unless somebody asks for them; a family is always optional.
-    """
-
-    column: str
-    unit: str
-    definition: str
-    source: str = ""
-    optional: bool = False
-
-    @property
-    def is_family(self) -> bool:
-        """True when the name has a placeholder."""
-        return "<" in self.column
-
-    def match(self, column: str) -> dict[str, str] | None:
-        """What stands for the placeholders in this column; None when it is another column."""
-        found = _pattern(self.column).fullmatch(column)
-        return None if found is None else found.groupdict()
-
-    def filled(self, column: str) -> Entry:
-        """The entry of one member of the family."""
-        values = self.match(column) or {}
-        unit, text = (
-            _PLACEHOLDER.sub(lambda m: values.get(m.group(1), m.group()), part)
-            for part in (self.unit, self.definition)
-        )
-        return Entry(column, unit, text, self.source, self.optional)
-
-
-@cache
-def _pattern(column: str) -> re.Pattern[str]:
-    parts = _PLACEHOLDER.split(column)
-    regex = ""
-    for number, part in enumerate(parts):
-        if number % 2:
-            regex += f"(?P<{part}>{_NUMBER if part == 'x' else '.+'})"
-        else:
-            regex += re.escape(part)
-    return re.compile(regex)
-
 
 ICRU83 = "ICRU Report 83 (2010)"
 ICRU62 = "ICRU Report 62 (1999)"
@@ -414,6 +368,9 @@ ENTRIES: Mapping[str, tuple[Entry, ...]] = {
     "agreement_dose": _AGREEMENT_DOSE,
     "dvh_tps": _COMPARISON,
     "dvh_crosscheck": _COMPARISON,
+    "radiomics_long": LONG,
+    "radiomics_clusters": CLUSTERS,
+    "robustness": ROBUSTNESS,
     "failures": _FAILURES,
     "codebook": _CODEBOOK,
 }
@@ -455,7 +412,7 @@ def ordered(table: str, columns: Iterable[str]) -> list[str]:
 
 
 def _natural(text: str) -> list[tuple[int, float, str]]:
-    parts = re.split(f"({_NUMBER})", text)
+    parts = re.split(f"({NUMBER})", text)
     return [(1, float(p), "") if n % 2 else (0, 0.0, p) for n, p in enumerate(parts)]
 
 

@@ -1,0 +1,246 @@
+"""Cohort tables of image features: one value a row, how reliable each is, and which say the same.
+
+They are made from tables on disk, with the ROI of one name in memory at a time.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..platform import atomic_path
+from ..radiomics.clusters import Clusters, correlation_clusters
+from ..radiomics.reliability import Repeatability, repeatability
+from .tables import Joined, rows_frame
+
+if TYPE_CHECKING:
+    import pandas
+
+log = logging.getLogger(__name__)
+
+# <image type>_<class>_<feature>, as pyradiomics names them.
+FEATURE = re.compile(r".+_(firstorder|shape|shape2D|glcm|glrlm|glszm|gldm|ngtdm)_\w+")
+SUBJECT = ("patient_id", "course_id")
+POINT = ("noise", "translation", "rotation_deg", "contour", "volume_percent")
+LONG_COLUMNS = (
+    *("patient_id", "course_id", "source", "roi_number", "roi_name", "roi_standard_name"),
+    *("image", "modality", "engine"),
+)
+# Features that correlate at least so much (Spearman's rho, whatever its sign) form a cluster.
+CLUSTER_CORRELATION = 0.9
+CLINICAL = "clinical"
+
+
+def feature_columns(columns: Sequence[str]) -> list[str]:
+    """The columns that hold features."""
+    return [name for name in columns if FEATURE.fullmatch(name)]
+
+
+# -- one value a row ------------------------------------------------------------------------------
+
+
+def write_long(wide: Path, folder: Path, name: str) -> Joined:
+    """Write `<name>.parquet` with a row for every value of a joined table of features.
+
+    Raises `OutputError` when the folder cannot be written.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(wide) as file:
+        kept = [c for c in LONG_COLUMNS if c in file.schema_arrow.names]
+        features = feature_columns(file.schema_arrow.names)
+        fields = [file.schema_arrow.field(c) for c in kept]
+        schema = pyarrow.schema(
+            [*fields, ("feature", pyarrow.string()), ("value", pyarrow.float64())]
+        )
+        rows = 0
+        with (
+            atomic_path(folder / f"{name}.parquet") as target,
+            pyarrow.parquet.ParquetWriter(target, schema) as writer,
+        ):
+            for batch in file.iter_batches(max(1, 200_000 // max(len(features), 1))):
+                frame = batch.to_pandas()
+                long = frame.melt(kept, features, "feature", "value").dropna(subset=["value"])
+                writer.write_table(pyarrow.Table.from_pandas(long, schema, preserve_index=False))
+                rows += len(long)
+    return Joined(folder / f"{name}.parquet", tuple(schema.names), rows)
+
+
+# -- reliability ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Group:
+    """One kind of measurement of one ROI: rows of the table `robustness` have these in front."""
+
+    variation: str
+    roi: str
+    source: str
+    modality: str
+
+
+def reliability_table(features: Path, perturbed: Sequence[Path]) -> pandas.DataFrame:
+    """ICC, CoV, QCD and class of every feature, by ROI, source and kind of variation.
+
+    `features` is the joined table of all courses; `perturbed` are the files
+    `radiomics/robustness.parquet` of the courses. Kinds of variation: `perturbation`;
+    `scan-rescan`, the first two images of one modality in a course; `manual-automatic`, the
+    clinical ROI beside the one that the program `source` made, by standard name.
+    """
+    parts = [
+        _statistics(group, names, values)
+        for group, names, values in (*_perturbed(perturbed), *_repeated(features))
+    ]
+    rows = (row for part in parts for row in part)
+    return rows_frame(rows, "robustness")
+
+
+def _statistics(
+    group: _Group, names: Sequence[str], values: np.ndarray
+) -> Iterator[dict[str, object]]:
+    found: Repeatability = repeatability(values)
+    for number, feature in enumerate(names):
+        yield {
+            **vars(group),
+            "feature": feature,
+            "subjects": int(found.subjects[number]),
+            "left_out": int(found.left_out[number]),
+            "measurements": int(found.measurements[number]),
+            "icc": float(found.icc[number]),
+            "icc_low": float(found.icc_low[number]),
+            "icc_high": float(found.icc_high[number]),
+            "cov_percent": float(found.cov_percent[number]),
+            "qcd_percent": float(found.qcd_percent[number]),
+            "reliability": str(found.reliability[number]),
+            "reason": str(found.reason[number]),
+        }
+
+
+_Values = tuple[_Group, list[str], np.ndarray]
+_KEYS = ("source", "roi_name", "roi_standard_name", "modality")
+
+
+def _perturbed(paths: Sequence[Path]) -> Iterator[_Values]:
+    """Features, subjects and perturbations of every ROI."""
+    groups: dict[tuple[str, str, str], list[Path]] = {}
+    for path in paths:
+        ids = _named(_read(path, _KEYS))
+        for key in ids[["roi", "source", "modality"]].drop_duplicates().itertuples(index=False):
+            groups.setdefault(tuple(key), []).append(path)
+    for (roi, source, modality), files in sorted(groups.items()):
+        frames = []
+        for path in files:
+            frame = _named(_read(path, of={"source": source, "modality": modality}))
+            frames.append(_one_a_subject(frame[frame["roi"] == roi], POINT))
+        names = list(dict.fromkeys(c for f in frames for c in feature_columns(f.columns)))
+        counts = Counter(point for f in frames for point in f[list(POINT)].itertuples(index=False))
+        # Courses that ran with another grid have these points missing, and are left out.
+        points = [point for point, count in counts.items() if 2 * count > len(frames)]
+        values = np.stack([_of_points(f, sorted(points), names) for f in frames], axis=1)
+        yield _Group("perturbation", roi, source, modality), names, values
+
+
+def _of_points(frame: pandas.DataFrame, points: list[tuple], names: list[str]) -> np.ndarray:
+    """(features, points) values of one subject, nan where there are none."""
+    indexed = frame.set_index(list(POINT)).reindex(columns=names)
+    return indexed.reindex(points).to_numpy(np.float64).T
+
+
+def _repeated(path: Path) -> Iterator[_Values]:
+    """Features, subjects and two measurements: images of one modality, or people and programs."""
+    frame = _named(_read(path))
+    names = feature_columns(frame.columns)
+    first = _one_a_subject(frame, ("image", "source", "roi", "modality"))
+    for (roi, source, modality), rows in first.groupby(["roi", "source", "modality"]):
+        pairs = [g.iloc[:2] for _, g in rows.groupby(list(SUBJECT)) if len(g) > 1]
+        yield from _pairs(_Group("scan-rescan", roi, source, modality), pairs, names)
+    # One image of each modality is enough to compare what was drawn on it.
+    drawn = _one_a_subject(first, ("source", "roi", "modality"))
+    drawn = drawn[drawn["roi_standard_name"] != ""]
+    for (roi, modality), rows in drawn.groupby(["roi", "modality"]):
+        people = rows[rows["source"] == CLINICAL].set_index(list(SUBJECT))
+        for source, programs in rows[rows["source"] != CLINICAL].groupby("source"):
+            theirs = programs.set_index(list(SUBJECT))
+            both = people.index.intersection(theirs.index)
+            pairs = [_below(people.loc[[key]], theirs.loc[[key]]) for key in both]
+            yield from _pairs(_Group("manual-automatic", roi, source, modality), pairs, names)
+
+
+def _below(a: pandas.DataFrame, b: pandas.DataFrame) -> pandas.DataFrame:
+    import pandas
+
+    return pandas.concat([a, b])
+
+
+def _pairs(group: _Group, pairs: Sequence[pandas.DataFrame], names: list[str]) -> Iterator[_Values]:
+    if pairs:
+        yield group, names, np.stack([p[names].to_numpy(np.float64).T for p in pairs], axis=1)
+
+
+def _one_a_subject(frame: pandas.DataFrame, keys: Sequence[str]) -> pandas.DataFrame:
+    """The first row of each subject for these keys: two ROIs of one name are no two subjects."""
+    return frame.drop_duplicates([*SUBJECT, *keys])
+
+
+def _read(
+    path: Path, columns: Sequence[str] | None = None, of: Mapping[str, str] | None = None
+) -> pandas.DataFrame:
+    """A table on disk: these columns (all), and the rows that have the values `of`."""
+    import pandas
+
+    chosen = None if columns is None else list(columns)
+    filters = [(name, "==", value) for name, value in of.items()] if of else None
+    return pandas.read_parquet(path, columns=chosen, filters=filters)
+
+
+def _named(frame: pandas.DataFrame) -> pandas.DataFrame:
+    """The rows with `roi`: the standard name, or the ROI's own where it has none."""
+    standard = frame["roi_standard_name"].fillna("").astype(str)
+    roi = standard.where(standard != "", frame["roi_name"])
+    return frame.assign(roi=roi, roi_standard_name=standard)
+
+
+# -- clusters -------------------------------------------------------------------------------------
+
+
+def cluster_table(features: Path, reliability: pandas.DataFrame) -> pandas.DataFrame:
+    """Clusters of correlated features by ROI, source and modality, and one feature for each: the
+    one that is most robust against perturbation where that is known."""
+    frame = _one_a_subject(_named(_read(features)), ("source", "roi", "modality"))
+    names = feature_columns(frame.columns)
+    known = reliability[reliability["variation"] == "perturbation"]
+    known = known.set_index(["roi", "source", "modality", "feature"])["icc_low"]
+    rows: list[dict[str, object]] = []
+    for (roi, source, modality), part in frame.groupby(["roi", "source", "modality"]):
+        values = part[names].to_numpy(np.float64)
+        there = np.isfinite(values).any(axis=0)
+        own = [name for name, used in zip(names, there, strict=True) if used]
+        # A ROI without features is no subject.
+        values = values[np.isfinite(values).any(axis=1)][:, there]
+        low = np.array([known.get((roi, source, modality, name), np.nan) for name in own])
+        found = correlation_clusters(values, CLUSTER_CORRELATION, low)
+        head = {"roi": roi, "source": source, "modality": modality, "subjects": len(values)}
+        rows += [{**head, **row} for row in _cluster_rows(own, found, low)]
+    return rows_frame(rows, "radiomics_clusters")
+
+
+def _cluster_rows(
+    names: Sequence[str], found: Clusters, low: np.ndarray
+) -> Iterator[Mapping[str, object]]:
+    for number, feature in enumerate(names):
+        yield {
+            "cluster": int(found.number[number]),
+            "feature": feature,
+            "representative": bool(found.representative[number]),
+            "least_correlation": float(found.least[number]),
+            "icc_low": float(low[number]),
+            "reason": str(found.reason[number]),
+        }
