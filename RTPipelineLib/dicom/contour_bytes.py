@@ -1,15 +1,16 @@
 """Contour coordinates as DICOM bytes: the one large and slow part of a structure set, encoded
 whole.
 
-pydicom would make an object of every number and a dataset of every contour; here a ROI's Contour
-Sequence (3006,0040) is encoded at once, implicit VR little endian, and handed to pydicom as a raw
-element, which it decodes like one that was read from a file.
+pydicom would make an object of every number and a dataset of every contour; here the ROI Contour
+Sequence (3006,0039) is encoded at once, implicit VR little endian, and handed to pydicom as a raw
+element, which it decodes like one that was read from a file, or writes as it is.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from pydicom.dataelem import RawDataElement
@@ -21,6 +22,9 @@ from ..model import Contours, ImagePlanes
 DS_LENGTH = 16  # characters of one decimal string (PS3.5 6.2)
 # A contour belongs to an image when it lies nearer than this to the image's plane.
 ON_PLANE_MM = 0.1
+# Coordinates with so many places behind the point are encoded all at once.
+DIGITS = 4
+STEPS = 10.0**DIGITS
 
 
 def ds_text(values: np.ndarray | Sequence[float]) -> list[str]:
@@ -38,31 +42,89 @@ def ds_text(values: np.ndarray | Sequence[float]) -> list[str]:
     return [repr(value) for value in (np.rint(values * steps) / steps + 0.0).tolist()]
 
 
-def contour_sequence(
-    roi: Contours, planes: ImagePlanes | None, sop_class_uid: str, instance_uids: Sequence[str]
+def roi_contour_sequence(
+    rois: Sequence[Contours],
+    numbers: Sequence[int],
+    planes: ImagePlanes | None,
+    sop_class_uid: str,
+    instance_uids: Sequence[str],
 ) -> RawDataElement:
-    """Contour Sequence of a ROI; with `planes`, each contour names the instance it lies on.
+    """ROI Contour Sequence of ROIs under these numbers; with `planes`, each contour names the
+    instance it lies on.
 
     Raises `DataError` for coordinates that are no finite numbers.
     """
+    items = []
+    for roi, number in zip(rois, numbers, strict=True):
+        parts = []
+        if roi.colour_rgb is not None:
+            parts.append(_element(0x3006002A, "\\".join(str(int(c)) for c in roi.colour_rgb)))
+        if len(roi):
+            contours = _contour_items(roi, planes, sop_class_uid, instance_uids)
+            parts.append(_sequence(0x30060040, contours))
+        items.append(_item(*parts, _element(0x30060084, str(number))))
+    value = b"".join(items)
+    return RawDataElement(Tag(0x30060039), "SQ", len(value), value, 0, True, True)
+
+
+def _contour_items(
+    roi: Contours, planes: ImagePlanes | None, sop_class_uid: str, instance_uids: Sequence[str]
+) -> bytes:
+    """The items of a ROI's Contour Sequence."""
     if not np.isfinite(roi.points_mm).all():
         raise DataError(f"ROI {roi.name} has coordinates that are no finite numbers")
-    texts = ds_text(roi.points_mm.ravel())
+    texts = _joined(roi.points_mm.ravel(), 3 * roi.starts)
     images = _image_items(roi, planes, sop_class_uid, instance_uids)
+    kinds = {kind: _element(0x30060042, kind) for kind in set(roi.kinds)}
     items = []
-    for number, kind in enumerate(roi.kinds):
-        first, last = int(roi.starts[number]), int(roi.starts[number + 1])
+    sizes = np.diff(roi.starts).tolist()
+    for number, (kind, size, text) in enumerate(zip(roi.kinds, sizes, texts, strict=True)):
         items.append(
             _item(
                 images[number],
-                _element(0x30060042, kind),
-                _element(0x30060046, str(last - first)),
+                kinds[kind],
+                _element(0x30060046, str(size)),
                 _element(0x30060048, str(number + 1)),
-                _element(0x30060050, "\\".join(texts[3 * first : 3 * last])),
+                _element(0x30060050, text),
             )
         )
-    value = b"".join(items)
-    return RawDataElement(Tag(0x30060040), "SQ", len(value), value, 0, True, True)
+    return b"".join(items)
+
+
+def _joined(values: np.ndarray, starts: np.ndarray) -> list[str]:
+    """The decimal strings of each run of values, joined by backslashes."""
+    stored = np.rint(values * STEPS)
+    if not np.array_equal(stored / STEPS, values) or np.abs(stored).max(initial=0) >= 2**31:
+        texts = ds_text(values)
+        return ["\\".join(texts[first:last]) for first, last in pairwise(starts.tolist())]
+    characters, lengths = _fixed(stored.astype(np.int32))
+    ends = np.concatenate([[0], np.cumsum(lengths)])[starts]
+    text = characters.tobytes().decode("ascii")
+    return [text[first + 1 : last] for first, last in pairwise(ends.tolist())]
+
+
+def _fixed(stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Characters of the numbers `stored` / `STEPS`, a backslash before each, and how many each
+    has. Digit by digit from the last, for all numbers at once; as `ds_text` has them."""
+    columns, used = [], []
+    rest = np.abs(stored).astype(np.uint32)
+    seen = np.zeros(len(rest), dtype=bool)
+    for place in range(DIGITS, 0, -1):
+        rest, digit = rest // 10, rest % 10
+        seen = seen | (digit > 0) | (place == 1)  # zeros at the end fall away
+        columns.append(digit + ord("0"))
+        used.append(seen)
+    columns.append(np.full(len(rest), ord(".")))
+    used.append(np.ones(len(rest), dtype=bool))
+    while not columns[DIGITS + 1 :] or rest.any():
+        used.append((rest > 0) | (len(columns) == DIGITS + 1))
+        columns.append(rest % 10 + ord("0"))
+        rest = rest // 10
+    columns += [np.full(len(rest), ord("-")), np.full(len(rest), ord("\\"))]
+    used += [stored < 0, np.ones(len(rest), dtype=bool)]
+    keep = np.stack(used[::-1], axis=1)
+    characters = np.stack([column.astype(np.uint8) for column in columns[::-1]], axis=1)
+    return characters[keep], np.count_nonzero(keep, axis=1)
 
 
 def _image_items(

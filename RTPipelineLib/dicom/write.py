@@ -27,7 +27,7 @@ from pydicom.valuerep import format_number_as_ds
 
 from ..errors import DoseRefused, GeometryError
 from ..model import Contours, Dose, ImagePlanes
-from .contour_bytes import contour_sequence, ds_text
+from .contour_bytes import ds_text, roi_contour_sequence
 from .dataset import Header
 from .new_object import (
     Reference,
@@ -264,9 +264,17 @@ def structure_set_dataset(
     ds.ReferencedFrameOfReferenceSequence = [_referenced_frame(uid, image) for uid in used]
     labelled = list(zip(numbers, frames, rois, strict=True))
     ds.StructureSetROISequence = [_roi_item(*parts) for parts in labelled]
-    ds.ROIContourSequence = [_contour_item(number, roi, image) for number, _, roi in labelled]
+    ds[0x30060039] = roi_contour_sequence(
+        rois,
+        numbers,
+        image.planes if image else None,
+        image.sop_class_uid if image else "",
+        image.instance_uids if image else (),
+    )
     ds.RTROIObservationsSequence = [_observation(number, roi) for number, _, roi in labelled]
     ds.ApprovalStatus = "UNAPPROVED"
+    # What is encoded already is encoded as the file will be: pydicom need not decode it to write.
+    ds.set_original_encoding(True, True, ds.SpecificCharacterSet)
     return ds
 
 
@@ -307,18 +315,6 @@ def _roi_item(number: int, frame_uid: str, roi: Contours) -> Dataset:
     )
     if len(roi.name) > 64:  # LO ends there: the whole name stands beside it
         item.ROIDescription = roi.name[:1024]
-    return item
-
-
-def _contour_item(number: int, roi: Contours, image: ImageReference | None) -> Dataset:
-    item = make_dataset(ReferencedROINumber=number)
-    if roi.colour_rgb is not None:
-        item.ROIDisplayColor = [int(c) for c in roi.colour_rgb]
-    if len(roi):
-        uids = image.instance_uids if image else ()
-        sop_class = image.sop_class_uid if image else ""
-        planes = image.planes if image else None
-        item[0x30060040] = contour_sequence(roi, planes, sop_class, uids)
     return item
 
 

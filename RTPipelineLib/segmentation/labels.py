@@ -26,7 +26,7 @@ class Segment:
 
 @dataclass(frozen=True, eq=False)
 class LabelImage:
-    """Labels (uint16 `[k, j, i]`, 0 is nothing) on the grid of the image that was segmented."""
+    """Labels (`[k, j, i]`, unsigned integers, 0 is nothing) on the grid of the segmented image."""
 
     array: np.ndarray
     grid: Grid
@@ -49,7 +49,7 @@ class LabelImage:
     def counts(self) -> dict[str, int]:
         """Voxels of every structure by name."""
         size = max((s.value for s in self.segments), default=0) + 1
-        voxels = np.bincount(self.array.ravel(), minlength=size)
+        voxels = _count(self.array, size)
         return {segment.name: int(voxels[segment.value]) for segment in self.segments}
 
 
@@ -88,11 +88,12 @@ def read_labels(
     away = float(np.abs(found.corners_mm() - grid.corners_mm()).max())
     if away > CORNER_TOLERANCE_MM:
         raise StageError(f"its output lies up to {away:.2f} mm away from the image")
-    labels = array if array.dtype.kind == "u" else np.rint(array)
-    if labels.min() < 0 or labels.max() > np.iinfo(np.uint16).max:
-        raise StageError(f"its output holds values from {labels.min():g} to {labels.max():g}")
-    labels = labels.astype(np.uint16)
-    strange = np.setdiff1d(np.flatnonzero(np.bincount(labels.ravel())), [0, *names])
+    labels = array if array.dtype.kind in "iu" else np.rint(array)
+    low, high = labels.min(), labels.max()
+    if not (low >= 0 and high <= np.iinfo(np.uint16).max):  # nor is NaN
+        raise StageError(f"its output holds values from {low:g} to {high:g}")
+    labels = labels.astype(np.uint8 if high < 256 else np.uint16, copy=False)
+    strange = np.setdiff1d(np.flatnonzero(_count(labels, int(high) + 1)), [0, *names])
     if strange.size:
         raise StageError(f"its output holds values that stand for nothing: {strange[:10].tolist()}")
     segments = tuple(
@@ -103,10 +104,12 @@ def read_labels(
 
 def statistics(labels: LabelImage, image: np.ndarray) -> dict[str, dict[str, float]]:
     """Volume (cc) and mean image value of every structure that is there."""
-    there = labels.array > 0
-    found = labels.array[there]
-    counts = np.bincount(found)
-    sums = np.bincount(found, weights=image[there])
+    size = int(labels.array.max()) + 1
+    counts, sums = np.zeros(size, np.int64), np.zeros(size)
+    for plane, values in zip(labels.array, image, strict=True):
+        found = plane.ravel()
+        counts += np.bincount(found, minlength=size)
+        sums += np.bincount(found, values.ravel(), size)
     voxel_cc = labels.grid.voxel_volume_mm3 / 1000
     return {
         s.name: {
@@ -116,6 +119,13 @@ def statistics(labels: LabelImage, image: np.ndarray) -> dict[str, dict[str, flo
         for s in labels.segments
         if s.value < len(counts) and counts[s.value]
     }
+
+
+def _count(labels: np.ndarray, size: int) -> np.ndarray:
+    """Voxels of each value below `size`, slice by slice: counting needs eight bytes a voxel."""
+    return sum(
+        (np.bincount(plane.ravel(), minlength=size) for plane in labels), np.zeros(size, int)
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -262,8 +262,9 @@ def _python(catalogue: Catalogue | None) -> Path:
 def _as_integers(array: np.ndarray) -> np.ndarray:
     """Whole numbers as scanners store them; other images in single precision."""
     if np.issubdtype(array.dtype, np.integer):
-        return array.astype(np.int16) if np.abs(array).max() < 32768 else array.astype(np.int32)
-    return array.astype(np.float32)
+        short = array.min() >= -32768 and array.max() <= 32767
+        return array.astype(np.int16 if short else np.int32, copy=False)
+    return array.astype(np.float32, copy=False)
 
 
 def _with_colours(names: Mapping[int, str], terms: Mapping[str, Term]) -> dict[str, Term]:

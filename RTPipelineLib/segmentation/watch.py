@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -75,7 +76,8 @@ def run_program(
             if now - ear.heard > limits.stall_s:
                 how = "stalled"
                 break
-            time.sleep(POLL_S)
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(POLL_S)
     finally:
         kill_tree(child.pid, grace_s=2.0)
         status = child.wait()

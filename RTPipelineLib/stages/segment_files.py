@@ -4,6 +4,7 @@ others."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pydicom.dataset import Dataset
@@ -13,6 +14,7 @@ from ..dicom.dataset import read_dataset
 from ..dicom.segmentation_write import write_segmentation
 from ..dicom.write import ImageReference, write_structure_set
 from ..model import Mask
+from ..platform import available_cores
 from ..segmentation.terms import colour_of
 from ..structures.outlines import outlines
 from .seg_nrrd import write_segments
@@ -55,9 +57,11 @@ def _write_structure_set(
     path: Path, name: str, found: Found, masks: Sequence[Mask], slices: Sequence[Dataset]
 ) -> str:
     """Contours of every structure that was found, in the image's frame of reference."""
+    with ThreadPoolExecutor(available_cores()) as pool:  # the model is done with the cores
+        rois = list(pool.map(outlines, masks))
     written = write_structure_set(
         path,
-        [outlines(mask) for mask in masks],
+        rois,
         patient_from=slices[0],
         image=ImageReference.of(slices),
         label=name,

@@ -17,35 +17,44 @@ def keyholed(loops: list[np.ndarray]) -> list[np.ndarray]:
     Holes run the other way round than outer loops (clockwise, that is with negative area). Loops
     must not cross. The channel runs from the hole's rightmost vertex to the right.
     """
-    areas = [_area(loop) for loop in loops]
-    outer = [loop for loop, area in zip(loops, areas, strict=True) if area > 0]
-    holes = [loop for loop, area in zip(loops, areas, strict=True) if area < 0]
+    starts = np.concatenate([[0], np.cumsum([len(loop) for loop in loops])])
+    points = np.concatenate(loops)
+    areas = signed_areas(loop_edges(points, starts), starts)
+    if not (areas < 0).any():
+        return loops
+    right = np.maximum.reduceat(points[:, 0], starts[:-1])
+    low, high = (f.reduceat(points[:, 1], starts[:-1]) for f in (np.minimum, np.maximum))
+    is_outer = areas > 0
+    joined = dict(enumerate(loops))
     # From right to left: what the channel meets first is then an outer loop, or joined to one.
-    for hole in sorted(holes, key=lambda loop: -loop[:, 0].max()):
-        start = int(np.argmax(hole[:, 0]))
-        ring = np.concatenate([hole[start:], hole[: start + 1]])
-        found = [_first_to_the_right(loop, hole[start]) for loop in outer]
-        nearest = int(np.argmin([x for x, _ in found])) if found else -1
-        if nearest < 0 or not np.isfinite(found[nearest][0]):
+    holes = np.flatnonzero(areas < 0)
+    for hole in holes[np.argsort(-right[holes], kind="stable")].tolist():
+        loop = joined.pop(hole)
+        start = int(np.argmax(loop[:, 0]))
+        x, y = loop[start].tolist()
+        ring = np.concatenate([loop[start:], loop[: start + 1]])
+        # Holes lie within what they are joined to: its box stays as it was.
+        near = np.flatnonzero(is_outer & (right > x) & (low <= y) & (high >= y)).tolist()
+        found = [(*_first_to_the_right(joined[n], x, y), n) for n in near]
+        wall, edge, outer = min(found, default=(np.inf, 0, 0))
+        if not np.isfinite(wall):
             continue  # nothing surrounds it: there is no material to make a hole in
-        x, edge = found[nearest]
-        gate = np.array([[x, hole[start, 1]]])
-        loop = outer[nearest]
-        outer[nearest] = np.concatenate([loop[: edge + 1], gate, ring, gate, loop[edge + 1 :]])
-    return outer
+        gate = np.array([[wall, y]])
+        loop = joined[outer]
+        joined[outer] = np.concatenate([loop[: edge + 1], gate, ring, gate, loop[edge + 1 :]])
+    return [joined[n] for n in np.flatnonzero(is_outer).tolist()]
 
 
-def _area(loop: np.ndarray) -> float:
-    ends = np.array([0, len(loop)])
-    return float(signed_areas(loop_edges(loop, ends), ends)[0])
-
-
-def _first_to_the_right(loop: np.ndarray, point: np.ndarray) -> tuple[float, int]:
-    """x where a ray to the right first meets the loop, and the edge it meets; inf for never."""
-    x0, y0, x1, y1 = loop_edges(loop, np.array([0, len(loop)])).T
-    spans = (y0 > point[1]) != (y1 > point[1])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        x = np.where(spans, x0 + (point[1] - y0) * (x1 - x0) / (y1 - y0), np.inf)
-    x[x <= point[0]] = np.inf
-    edge = int(np.argmin(x))
-    return float(x[edge]), edge
+def _first_to_the_right(loop: np.ndarray, x: float, y: float) -> tuple[float, int]:
+    """x where a ray from a point to the right first meets the loop, and the edge it meets; inf for
+    never."""
+    above = loop[:, 1] > y
+    edges = np.flatnonzero(above != np.roll(above, -1))
+    x0, y0 = loop[edges].T
+    x1, y1 = loop[(edges + 1) % len(loop)].T
+    at = x0 + (y - y0) * (x1 - x0) / (y1 - y0)
+    at[at <= x] = np.inf
+    if not len(at):
+        return np.inf, 0
+    nearest = int(np.argmin(at))
+    return float(at[nearest]), int(edges[nearest])

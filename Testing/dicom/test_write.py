@@ -290,6 +290,20 @@ def test_decimal_strings_are_short_and_near(values):
     )
 
 
+@pytest.mark.parametrize(
+    ("size", "places"), [(1, 4), (1000, 4), (5, 2), (1e5, 1), (1e-3, 4), (1e7, 4), (1e4, 7)]
+)
+def test_coordinates_encoded_at_once_are_the_same_strings(study, size, places):
+    """Few places behind the point take another way through the encoder than many."""
+    rng = np.random.default_rng(3)
+    loops = [np.round(rng.uniform(-size, size, (n, 3)), places) for n in (3, 7, 50)]
+    loops[0][0] = [0.0, -0.0, 1.0]
+    roi = Contours.from_loops("PTV", loops, number=1, frame_uid="1.9")
+    ds = structure_set_dataset([roi], patient_from=study, image=None)
+    for item, loop in zip(ds.ROIContourSequence[0].ContourSequence, loops, strict=True):
+        assert [v.original_string for v in item.ContourData] == ds_text(loop.ravel())
+
+
 # -- files -----------------------------------------------------------------------------------------
 
 

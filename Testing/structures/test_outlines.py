@@ -98,11 +98,31 @@ def test_loops_enclose_what_the_segments_say(seed: int, share: float) -> None:
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10_000), level=st.floats(0.01, 0.99))
 def test_areas_of_labels_are_those_of_the_lines(seed: int, level: float) -> None:
-    labels = np.zeros((2, 16, 17))
+    labels = np.zeros((2, 16, 17), dtype=bool)
     labels[:, 1:-1, 1:-1] = np.random.default_rng(seed).random((2, 14, 15)) > 0.5
     levels = np.array([level, 1 - level])
-    lines = level_lines(Cells.of(labels), levels)
-    np.testing.assert_allclose(LabelAreas(labels).at(levels), lines.areas(2), atol=1e-9)
+    cells = Cells.of(labels)
+    np.testing.assert_array_equal(cells.corners, Cells.of(labels.astype(float)).corners)
+    counted = LabelAreas(cells, labels.sum(axis=(1, 2)))
+    np.testing.assert_allclose(counted.at(levels), level_lines(cells, levels).areas(2), atol=1e-9)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), size=st.floats(0.0, 3.0), level=st.floats(0.05, 0.95))
+def test_labels_have_the_lines_of_shares_of_0_and_1(seed: int, size: float, level: float) -> None:
+    """Straight runs of labels are drawn at once; nothing else may come of it."""
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal((2, 25, 31)), size)
+    labels = np.zeros((2, 27, 33), dtype=bool)
+    labels[:, 1:-1, 1:-1] = noise > 0
+    levels = np.full(2, level)
+    loops = [
+        {(n, frozenset(map(tuple, np.round(loop, 9)))) for n, loop in closed_loops(lines)}
+        for lines in (
+            level_lines(Cells.of(labels), levels),
+            level_lines(Cells.of(labels.astype(float)), levels),
+        )
+    ]
+    assert loops[0] == loops[1]
 
 
 # -- keyholes -------------------------------------------------------------------------------------
