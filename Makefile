@@ -2,6 +2,7 @@
 #   make demo          install, make a synthetic cohort and run the pipeline on it
 #   make test          install, lint, all tests but the slow ones (about 25 minutes at most)
 #   make segmentation  TotalSegmentator in an environment of its own (2.5 GB), for its tests
+#   make slicer        3D Slicer's engine in an environment of its own (1 GB), for its tests
 #   make test-all      the slow tests too
 #   make test-cluster  the tests that need a SLURM cluster on this machine
 #   make bench         benchmarks: ratios against other programs in the same run
@@ -16,7 +17,7 @@ CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 EXTRAS := codecs,crosscheck,fast,plots,seg,test,xlsx
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 
-.PHONY: help demo install segmentation test test-all test-cluster bench lint clean
+.PHONY: help demo install segmentation slicer test test-all test-cluster bench lint clean
 
 help:
 	@sed -n 's/^#//p' Makefile
@@ -29,10 +30,13 @@ demo: $(STAMP)
 segmentation: $(STAMP)
 	@$(BIN)/python Testing/segmentation/install.py .venv-segmentation
 
-test: lint segmentation
+slicer: $(STAMP)
+	@$(BIN)/python Testing/structures/install_slicer.py .venv-slicer
+
+test: lint segmentation slicer
 	@$(BIN)/python -m pytest -m "not slow"
 
-test-all: lint segmentation
+test-all: lint segmentation slicer
 	@$(BIN)/python -m pytest
 
 # SLURM on this machine (Debian packages, root) and Snakemake from PyPI; some minutes.
@@ -48,7 +52,7 @@ lint: $(STAMP)
 	@$(BIN)/ruff check --quiet
 
 clean:
-	@rm -rf $(VENV) .venv-segmentation demo-output build dist .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) .venv-segmentation .venv-slicer demo-output build dist .pytest_cache .ruff_cache .hypothesis
 	@find RTPipeline RTPipelineLib Testing -name __pycache__ -prune -exec rm -rf {} +
 
 # An environment that exists is brought up to date in place; one without a working pip is made anew.
