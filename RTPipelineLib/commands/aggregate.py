@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Aggregate under the lock of the output folder."""
     from ..config import load_config
-    from ..run.aggregate import aggregate
+    from ..run.aggregate import aggregate, index_failures
     from ..run.output import existing_output, hold_output, read_run
     from ..run.roster import read_roster
 
@@ -30,7 +30,8 @@ def main(arguments: argparse.Namespace) -> int:
     path = arguments.roster or read_run(out).get("roster")
     roster = read_roster(Path(path)) if path else None
     with hold_output(out, "aggregate"):
-        summary = aggregate(out, load_config(out / "config.yaml"), roster=roster)
+        failures = index_failures(out / "index.sqlite")
+        summary = aggregate(out, load_config(out / "config.yaml"), failures, roster)
     for line in summary.lines():
         log.info("%s", line)
     return SOME_FAILED if summary.has_failures else ALL_DONE

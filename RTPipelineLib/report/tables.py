@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -45,8 +45,7 @@ ROW_ORDER = (
     "error",
 )
 
-# So many rows are in memory while a table is written, and stand in a row group of its file.
-_BLOCK_ROWS, _GROUP_ROWS = 500, 20_000
+_BLOCK_ROWS = 500  # in memory while rows are written
 # Millions of rows that nobody scrolls through.
 NOT_IN_WORKBOOK = ("dvh_curves",)
 
@@ -72,40 +71,6 @@ class Joined:
     failures: tuple[tuple[Path, str], ...] = ()
 
 
-def join_parquet(paths: Sequence[Path], folder: Path, name: str, *, csv: bool = False) -> Joined:
-    """Write `<name>.parquet`, on request also `<name>.csv`, from the same table of many courses,
-    with one course at a time in memory.
-
-    The columns are the union over all files (a log line says where some are missing; there they are
-    empty), in the order of the layout. The rows are sorted within each file, and the files stand in
-    the order in which they are given. A file that is missing, damaged or does not fit the types of
-    the most files costs that file only.
-    Raises `OutputError` when the folder cannot be written.
-    """
-    import pyarrow
-
-    sources = _Sources(paths, name)
-    columns = ordered(name, sources.schema.names) or layout(name)
-    schema = pyarrow.schema(
-        [sources.schema.field(c) if sources.paths else (c, pyarrow.null()) for c in columns]
-    )
-
-    def frames() -> Iterator[pandas.DataFrame]:
-        waiting: list[pyarrow.Table] = []
-        for path in sources.paths:
-            if (part := sources.read(path)) is not None:
-                waiting.append(part)
-            # Many small courses at once: what is done once a frame would take most of the time.
-            if sum(part.num_rows for part in waiting) >= _GROUP_ROWS:
-                yield _arranged_parts(waiting, name)
-                waiting.clear()
-        if waiting:
-            yield _arranged_parts(waiting, name)
-
-    rows = _write_parts(frames(), schema, folder, name, csv=csv)
-    return Joined(folder / f"{name}.parquet", tuple(columns), rows, tuple(sources.failures))
-
-
 def stream_rows(
     rows: Iterable[Mapping[str, object]],
     types: Mapping[str, pyarrow.DataType],
@@ -122,24 +87,25 @@ def stream_rows(
     schema = pyarrow.schema([(column, types[column]) for column in columns])
     rest = iter(rows)
 
-    def frames() -> Iterator[pandas.DataFrame]:
+    def parts() -> Iterator[pyarrow.Table]:
         while block := list(islice(rest, _BLOCK_ROWS)):
-            yield rows_frame(block, name)[columns]
+            frame = rows_frame(block, name)[columns]
+            yield pyarrow.Table.from_pandas(frame, schema, preserve_index=False)
 
-    number = _write_parts(frames(), schema, folder, name, csv=csv)
+    number = write_parts(parts(), schema, folder, name, csv=csv)
     return Joined(folder / f"{name}.parquet", tuple(columns), number)
 
 
-def _write_parts(
-    frames: Iterable[pandas.DataFrame],
+def write_parts(
+    parts: Iterable[pyarrow.Table],
     schema: pyarrow.Schema,
     folder: Path,
     name: str,
     *,
     csv: bool,
 ) -> int:
-    """Write a table frame by frame; returns the number of rows."""
-    import pyarrow
+    """Write a table part by part; returns the number of rows. Raises `OutputError` when the folder
+    cannot be written."""
     import pyarrow.parquet
 
     rows = 0
@@ -150,92 +116,12 @@ def _write_parts(
         writer = stack.enter_context(pyarrow.parquet.ParquetWriter(target, schema))
         if text is not None:
             _append_csv(schema.empty_table().to_pandas(), text, header=True)
-        for frame in frames:
-            writer.write_table(pyarrow.Table.from_pandas(frame, schema, preserve_index=False))
-            rows += len(frame)
+        for part in parts:
+            writer.write_table(part)
+            rows += part.num_rows
             if text is not None:
-                _append_csv(frame, text)
+                _append_csv(part.to_pandas(), text)
     return rows
-
-
-class _Sources:
-    """The files of one table that fit together, their common schema, and why others are left
-    out. Where types contradict each other, those of the most files count."""
-
-    def __init__(self, paths: Sequence[Path], table: str) -> None:
-        import pyarrow
-        import pyarrow.parquet
-
-        self.schema = pyarrow.schema([])
-        self._asked = paths
-        self._reasons: dict[Path, str] = {}
-        kinds: dict[pyarrow.Schema, list[Path]] = {}
-        for path in paths:
-            try:
-                own = pyarrow.parquet.read_schema(path).remove_metadata()
-            except (OSError, pyarrow.ArrowException) as error:
-                self._reasons[path] = _reason(path, error)
-                continue
-            kinds.setdefault(own, []).append(path)
-        fitting: list[tuple[pyarrow.Schema, int]] = []
-        for own, members in sorted(kinds.items(), key=lambda kind: -len(kind[1])):
-            try:
-                joint = pyarrow.unify_schemas([self.schema, own], promote_options="permissive")
-            except pyarrow.ArrowException as error:
-                self._reasons |= {path: _reason(path, error) for path in members}
-                continue
-            self.schema = joint
-            fitting.append((own, len(members)))
-        self.paths = [path for path in paths if path not in self._reasons]
-        _report_drift(table, fitting, self.schema)
-
-    @property
-    def failures(self) -> list[tuple[Path, str]]:
-        """Every file left out so far, in the order in which they were given."""
-        return [(path, self._reasons[path]) for path in self._asked if path in self._reasons]
-
-    def read(self, path: Path) -> pyarrow.Table | None:
-        """The file's rows in the common schema; None when it turns out to be damaged."""
-        import pyarrow
-
-        try:
-            lacking = self.schema.empty_table()
-            return pyarrow.concat_tables([lacking, _read(path)], promote_options="permissive")
-        except (OSError, pyarrow.ArrowException) as error:
-            self._reasons[path] = _reason(path, error)
-            return None
-
-
-def _read(path: Path) -> pyarrow.Table:
-    import pyarrow.parquet
-
-    table = pyarrow.parquet.ParquetFile(path).read()
-    return table.replace_schema_metadata()
-
-
-def _reason(path: Path, error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return f"{path.name} is missing; run the course again"
-    what = " ".join(str(error).split())
-    return f"{path.name} cannot be used ({what}); delete it and run the course again"
-
-
-def _report_drift(
-    table: str, kinds: Sequence[tuple[pyarrow.Schema, int]], schema: pyarrow.Schema
-) -> None:
-    """Say which columns only some of the files have; `kinds` are schemas and how many have them."""
-    lacking = {
-        name: sum(count for kind, count in kinds if name not in kind.names)
-        for name in ordered(table, schema.names)
-    }
-    drifted = [f"{name} ({count})" for name, count in lacking.items() if count]
-    if drifted:
-        log.warning(
-            "%s: some of %d courses lack columns, which stay empty there (other settings?): %s",
-            table,
-            sum(count for _, count in kinds),
-            ", ".join(drifted),
-        )
 
 
 def metrics_columns(columns: Iterable[str]) -> list[str]:
@@ -243,26 +129,13 @@ def metrics_columns(columns: Iterable[str]) -> list[str]:
     return ordered("dvh_metrics", columns)
 
 
-def _arranged_parts(parts: Sequence[pyarrow.Table], table: str) -> pandas.DataFrame:
-    """The parts below each other, the rows of each in the fixed order."""
-    import pyarrow
-
-    frame = pyarrow.concat_tables(parts, promote_options="permissive").to_pandas()
-    number = np.repeat(np.arange(len(parts)), [part.num_rows for part in parts])
-    by_rows = arranged(frame, table, keep_index=True)
-    order = np.argsort(number[by_rows.index], kind="stable")
-    return by_rows.iloc[order].reset_index(drop=True)
-
-
-def arranged(frame: pandas.DataFrame, table: str, *, keep_index: bool = False) -> pandas.DataFrame:
-    """The frame with its columns and rows in the fixed order of this table, numbered anew or with
-    their old index."""
+def arranged(frame: pandas.DataFrame, table: str) -> pandas.DataFrame:
+    """The frame with its columns and rows in the fixed order of this table, numbered anew."""
     frame = frame[ordered(table, frame.columns)]
     keys = [name for name in ROW_ORDER if name in frame.columns]
     if not keys or frame.empty:
-        return frame if keep_index else frame.reset_index(drop=True)
-    new = not keep_index
-    return frame.sort_values(keys, kind="stable", na_position="first", ignore_index=new)
+        return frame.reset_index(drop=True)
+    return frame.sort_values(keys, kind="stable", na_position="first", ignore_index=True)
 
 
 def rows_frame(rows: Iterable[Mapping[str, object]], table: str) -> pandas.DataFrame:

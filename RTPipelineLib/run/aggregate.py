@@ -14,10 +14,10 @@ from ..course import Course, course_folders, read_course
 from ..dicom.index import Index
 from ..errors import DataError
 from ..report.codebook import codebook_for, layout
+from ..report.join import join_parquet
 from ..report.tables import (
     FAILURE_COLUMNS,
     Joined,
-    join_parquet,
     rows_frame,
     stream_rows,
     write_table,
@@ -96,17 +96,16 @@ class Summary:
 def aggregate(
     out: Path,
     config: Config,
-    unwritten: Sequence[dict[str, str]] = (),
+    failures: Sequence[dict[str, str]],
     roster: Roster | None = None,
 ) -> Summary:
-    """Write `results/` of an output folder from its course folders and its index, one course at a
-    time in memory.
+    """Write `results/` of an output folder from its course folders, one course at a time in memory.
 
-    A course or table that cannot be read is a row of `failures`, never an absence. `unwritten` are
-    such rows (`failure_row`) of what could not be noted in the course folders.
+    A course or table that cannot be read is a row of `failures`, never an absence. `failures` are
+    such rows (`failure_row`) of what does not stand in the course folders.
     """
     results, csv = out / "results", config.output.csv
-    gathered = _Gathered([*unwritten, *_index_failures(out / "index.sqlite")])
+    gathered = _Gathered(list(failures))
     tables: dict[str, pandas.DataFrame | Joined] = {
         "courses": stream_rows(
             gathered.course_rows(out, roster), _course_types(roster), results, "courses", csv=csv
@@ -115,15 +114,15 @@ def aggregate(
     for table in COURSE_TABLES:
         tables[table] = gathered.joined(table, results, csv=csv)
     tables |= _roster_table(roster, gathered, results)
-    failures = sorted(
+    rows = sorted(
         gathered.failures, key=lambda row: tuple(str(row[name]) for name in FAILURE_COLUMNS)
     )
-    tables["failures"] = rows_frame(failures, "failures")
+    tables["failures"] = rows_frame(rows, "failures")
     of_roster = {c: f"Column {c} of {roster.path.name}" for c in roster.columns} if roster else {}
     _write(tables, of_roster, results, config)
     waiting = tuple(gathered.waiting)
     courses = tables["courses"].rows
-    return Summary(courses, gathered.statuses, tuple(failures), waiting, results)
+    return Summary(courses, gathered.statuses, tuple(rows), waiting, results)
 
 
 class _Gathered:
@@ -223,7 +222,7 @@ def _roster_table(roster: Roster | None, gathered: _Gathered, results: Path) -> 
     return {"roster": stream_rows(rows, types, results, "roster", csv=True)}
 
 
-def _index_failures(database: Path) -> list[dict[str, str]]:
+def index_failures(database: Path) -> list[dict[str, str]]:
     """Damaged files and UIDs with two contents; files that are not DICOM are listed by `index`
     only."""
     if not database.exists():

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from pathlib import Path
 
 from .. import __version__
 from ..config import Config
-from ..course import Course
-from ..errors import DataError
+from ..course import Course, read_course
+from ..errors import DataError, OutputError
 from ..overrides import Overrides
 from ..platform import write_json
-from ..stages import DONE, FAILED, PARTIAL, SKIPPED, Problem, Stage
+from ..stages import DONE, FAILED, PARTIAL, SKIPPED, Problem, Stage, get_stage
 
 SCHEMA = 1
 HASH_BLOCK_BYTES = 1 << 20
@@ -171,12 +172,18 @@ def _fields(value: object) -> object:
 
 
 def current_record(
-    stage: Stage, course: Course, folder: Path, config: Config, overrides: Overrides
+    stage: Stage,
+    course: Course,
+    folder: Path,
+    config: Config,
+    overrides: Overrides,
+    *,
+    remember: bool = False,
 ) -> Record | None:
     """The stage's record if it still holds and its outputs are all there, else None.
 
-    Its `inputs` are the files as they are now; nothing is written. What failed is tried again: the
-    cause may have been the machine.
+    Its `inputs` are the files as they are now, which it will `remember` on request: new times save
+    the next hashing. What failed is tried again: the cause may have been the machine.
     """
     record = valid_record(folder, stage.name)
     if record is None or record.status not in (DONE, PARTIAL, SKIPPED):
@@ -188,4 +195,31 @@ def current_record(
     states = file_states(stage.inputs(course), record.inputs)
     if fingerprint(stage, course, folder, config, overrides, states) != record.fingerprint:
         return None
-    return replace(record, inputs=states)
+    if states != record.inputs:
+        record = replace(record, inputs=states)
+        if remember:
+            with suppress(OutputError, OSError):  # it holds without that
+                write_record(folder, record)
+    return record
+
+
+def held_records(
+    folder: Path, stages: Sequence[str], config: Config, overrides: Overrides | None
+) -> Iterator[Record]:
+    """The records of the first of these stages, as long as they hold; light, as a run keeps
+    them."""
+    if overrides is None:
+        return
+    with suppress(DataError, OSError):  # the stage says what is wrong
+        course = read_course(folder)
+        for name in stages:
+            stage = get_stage(name)
+            record = current_record(stage, course, folder, config, overrides, remember=True)
+            if record is None:
+                return
+            yield light(record)
+
+
+def light(record: Record) -> Record:
+    """A record without its lists of files and versions, for a parent that keeps thousands."""
+    return replace(record, inputs=(), outputs={}, versions={})

@@ -16,13 +16,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..config import Config
-from ..course import read_course
-from ..errors import DataError, OutputError
+from ..errors import OutputError
 from ..platform import machine_memory_mb
 from ..stages import FAILED, Need, Problem, get_stage
 from .board import Board, Job, Ticket
 from .child import MEMORY
-from .ledger import Record, current_record, valid_record, write_record
+from .ledger import Record, held_records, light, valid_record, write_record
 from .watch import MemoryWatch
 from .workers import INTERRUPT, SAID, SIGNAL, START, STATUS, TIME, End, Order, Worker
 
@@ -105,32 +104,23 @@ class LocalEngine:
         job, name, number = ticket.job, ticket.stage, len(ticket.records)
         total = len(job.stages)
         self.report(job.folder.name, name, number, total, "")
-        record = None if self.force or ticket.attempts else self._known(job, name)
-        if record is None:
-            record, alone = self._attempt(ticket, seat)
-            if record is None:
-                return alone
-        ticket.records.append(replace(record, inputs=(), outputs={}, versions={}))
+        if not (self.force or ticket.attempts):
+            rest = job.stages[number:]
+            held = list(held_records(job.folder, rest, self.config, job.overrides))
+            if held:  # what is next may need more than this ticket has got
+                return self._note(ticket, held)
+        record, alone = self._attempt(ticket, seat)
+        return alone if record is None else self._note(ticket, [light(record)])
+
+    def _note(self, ticket: Ticket, records: Sequence[Record]) -> bool:
+        """Take these records for the ticket's next stages; nothing is to be repeated."""
+        ticket.records += records
         ticket.attempts = ()
-        self.report(job.folder.name, name, number + 1, total, record.status)
+        job, last, number = ticket.job, records[-1], len(ticket.records)
+        self.report(job.folder.name, last.stage, number, len(job.stages), last.status)
         if ticket.is_complete:
             self.advance(job.folder.name)
         return False
-
-    def _known(self, job: Job, name: str) -> Record | None:
-        """The record of an earlier run that still holds."""
-        if job.overrides is None:
-            return None
-        try:
-            course = read_course(job.folder)
-            known = valid_record(job.folder, name)
-            stage = get_stage(name)
-            record = current_record(stage, course, job.folder, self.config, job.overrides)
-            if record is not None and record != known:
-                write_record(job.folder, record)  # touched files: new times save the next hashing
-        except (DataError, OutputError, OSError):
-            return None  # the worker says what is wrong with the course
-        return record
 
     def _attempt(self, ticket: Ticket, seat: _Seat) -> tuple[Record | None, bool]:
         """Run a stage once. Its record, or None when it is to be repeated (and whether alone)."""

@@ -25,13 +25,13 @@ from ..overrides import (
 from ..platform import available_cores, write_text
 from ..stages import STAGES, check_names, get_stage
 from .accumulated import STAGES_OF_SUMS, accumulate
-from .aggregate import aggregate, failure_row
-from .cohort_report import write_cohort_report
+from .aggregate import failure_row
 from .courses import Placement, group_by_patient, place, retire, write_course
 from .estimate import estimate
 from .ledger import Record, current_record, valid_record
 from .local import Job, LocalEngine
 from .output import hold_output, make_output_folder, noted_run, refuse_newer
+from .results import make_results
 from .roster import read_roster
 from .snakemake import SnakemakeEngine, find_snakemake
 
@@ -105,25 +105,38 @@ def run_pipeline(request: RunRequest, reporter: Reporter) -> int:
     out = make_output_folder(request.out)
     with hold_output(out, "run"), noted_run(out, _facts(request)):
         write_text(out / "config.yaml", config.to_yaml())
-        placements = _find_courses(request, out / "index.sqlite", config, outside, reporter)
-        chosen = _chosen(placements, request.patients)
-        unwritten = _write_courses(placements)
-        chosen = [p for p in chosen if p.folder not in unwritten]
-        reporter.begin("courses", len(chosen) + len(config.accumulate))
-        engine = _engine(request, config, out, reporter)
-        records = engine.run(_jobs(chosen, stages, outside))
-        sums = accumulate(out, config, outside, request.patients)
-        of_sums = tuple(name for name in stages if name in STAGES_OF_SUMS)
-        records |= engine.run(_jobs(sums, of_sums, outside))
-        reporter.end()
-        lost = [*unwritten.values(), *_unwritten_failures(records)]
-        summary = aggregate(out, config, lost, roster)
-        write_cohort_report(out)
+        failed, lost = _run_stages(request, out, config, outside, stages, reporter)
+        summary = make_results(out, config, lost, roster)
     asked = summary.about(request.patients, stages)
     for line in asked.lines():
         log.info("%s", line)
-    failed = any(record.is_failure for course in records.values() for record in course)
     return SOME_FAILED if failed or asked.has_failures else ALL_DONE
+
+
+def _run_stages(
+    request: RunRequest,
+    out: Path,
+    config: Config,
+    outside: dict[str, Overrides],
+    stages: tuple[str, ...],
+    reporter: Reporter,
+) -> tuple[bool, list[dict[str, str]]]:
+    """Find the courses and run their stages. Whether any failed, and rows of `failures` for what
+    could not be noted in the course folders; all else is on disk, and a thousand courses leave the
+    memory before their tables are made."""
+    placements = _find_courses(request, out / "index.sqlite", config, outside, reporter)
+    chosen = _chosen(placements, request.patients)
+    unwritten = _write_courses(placements)
+    chosen = [p for p in chosen if p.folder not in unwritten]
+    reporter.begin("courses", len(chosen) + len(config.accumulate))
+    engine = _engine(request, config, out, reporter)
+    records = engine.run(_jobs(chosen, stages, outside))
+    sums = accumulate(out, config, outside, request.patients)
+    of_sums = tuple(name for name in stages if name in STAGES_OF_SUMS)
+    records |= engine.run(_jobs(sums, of_sums, outside))
+    reporter.end()
+    failed = any(record.is_failure for course in records.values() for record in course)
+    return failed, [*unwritten.values(), *_unwritten_failures(records)]
 
 
 class Engine(Protocol):

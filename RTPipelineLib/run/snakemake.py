@@ -14,15 +14,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 from ..config import Config
-from ..course import read_course
-from ..errors import DataError, OutputError, StageError, UsageError
+from ..errors import OutputError, StageError, UsageError
 from ..platform import (
     TreeProcess,
     kill_tree,
@@ -33,7 +32,7 @@ from ..platform import (
 )
 from ..stages import FAILED, Problem, get_stage
 from .board import Job
-from .ledger import Record, current_record, valid_record, write_record
+from .ledger import Record, held_records, light, valid_record, write_record
 from .local import SHARE_OF_MACHINE, Report
 from .workers import environment
 
@@ -93,8 +92,10 @@ class SnakemakeEngine:
         records: dict[Path, list[Record]] = {}
         due: list[Job] = []
         for job in work:
-            known = [] if self.force else list(_held(job, self.config))
-            records[job.folder] = [_light(record) for record in known]
+            known: list[Record] = []
+            if not self.force:
+                known += held_records(job.folder, job.stages, self.config, job.overrides)
+            records[job.folder] = known
             if len(known) < len(job.stages):
                 due.append(replace(job, stages=job.stages[len(known) :]))
             else:
@@ -117,7 +118,7 @@ class SnakemakeEngine:
                 found = [_record(job.folder, name) for name in job.stages[:ended]]
                 if ended < len(job.stages):
                     found.append(self._lost(number, job, job.stages[ended]))
-                records[job.folder] += map(_light, found)
+                records[job.folder] += map(light, found)
                 if len(found) < len(job.stages):
                     left.append(replace(job, stages=job.stages[len(found) :]))
                 else:
@@ -250,21 +251,6 @@ def find_snakemake() -> list[str]:
     return command
 
 
-def _held(job: Job, config: Config) -> Iterator[Record]:
-    """The records of the first stages, as long as they hold."""
-    if job.overrides is None:
-        return
-    try:
-        course = read_course(job.folder)
-    except DataError:
-        return  # the stage's command says what is wrong
-    for name in job.stages:
-        record = current_record(get_stage(name), course, job.folder, config, job.overrides)
-        if record is None:
-            return
-        yield record
-
-
 def _record(folder: Path, name: str) -> Record:
     """The record that a stage has left; one that nobody can read is a failure."""
     record = valid_record(folder, name)
@@ -272,10 +258,6 @@ def _record(folder: Path, name: str) -> Record:
         return record
     message = f"the record of stage {name} cannot be read; run again"
     return Record(name, FAILED, message, "", problems=(Problem(name, "error", message),))
-
-
-def _light(record: Record) -> Record:
-    return replace(record, inputs=(), outputs={}, versions={})
 
 
 def _cancel(process: TreeProcess) -> None:

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from RTPipelineLib.report import tables
 from RTPipelineLib.report.codebook import layout
+from RTPipelineLib.report.join import join_parquet
 from RTPipelineLib.report.tables import (
     FAILURE_COLUMNS,
     arranged,
-    join_parquet,
     metrics_columns,
     rows_frame,
     stream_rows,
