@@ -1,9 +1,8 @@
 """Every column of every results table: its order, unit, definition and source.
 
 This is the one place that lists columns (those of image features in `codebook_radiomics.py`):
-`tables.py` takes their order from here, and
-`results/codebook.csv` is made from here. In a column name `<x>` stands for a number and any other
-`<word>` for a text.
+`tables.py` takes their order from here, and `results/codebook.csv` is made from here. In a column
+name `<x>` stands for a number and any other `<word>` for a text.
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,8 @@ LONG_COLUMNS = (
 # Features that correlate at least so much (Spearman's rho, whatever its sign) form a cluster.
 CLUSTER_CORRELATION = 0.9
 CLINICAL = "clinical"
+# Perturbed features in memory: 8 bytes each.
+_VALUES_AT_A_TIME = 50_000_000
 
 
 def feature_columns(columns: Sequence[str]) -> list[str]:
@@ -87,20 +90,22 @@ class _Group:
     modality: str
 
 
-def reliability_table(features: Path, perturbed: Sequence[Path]) -> pandas.DataFrame:
-    """ICC, CoV, QCD and class of every feature, by ROI, source and kind of variation.
+def reliability_table(
+    features: Path, perturbed: Sequence[Path]
+) -> tuple[pandas.DataFrame, list[tuple[Path, str]]]:
+    """ICC, CoV, QCD and class of every feature, by ROI, source and kind of variation; and the
+    (path, reason) of every file that cannot be read.
 
     `features` is the joined table of all courses; `perturbed` are the files
     `radiomics/robustness.parquet` of the courses. Kinds of variation: `perturbation`;
     `scan-rescan`, the first two images of one modality in a course; `manual-automatic`, the
     clinical ROI beside the one that the program `source` made, by standard name.
     """
-    parts = [
-        _statistics(group, names, values)
-        for group, names, values in (*_perturbed(perturbed), *_repeated(features))
-    ]
-    rows = (row for part in parts for row in part)
-    return rows_frame(rows, "robustness")
+    files, failures = _readable(perturbed)
+    rows: dict[_Group, list[dict[str, object]]] = {}
+    for group, names, values in chain(_perturbed(files), _repeated(features)):
+        rows.setdefault(group, []).extend(_statistics(group, names, values))
+    return rows_frame(chain(*rows.values()), "robustness"), failures
 
 
 def _statistics(
@@ -128,30 +133,75 @@ _Values = tuple[_Group, list[str], np.ndarray]
 _KEYS = ("source", "roi_name", "roi_standard_name", "modality")
 
 
-def _perturbed(paths: Sequence[Path]) -> Iterator[_Values]:
-    """Features, subjects and perturbations of every ROI."""
-    groups: dict[tuple[str, str, str], list[Path]] = {}
+@dataclass(frozen=True, eq=False)
+class _PerturbedFile:
+    """A course's table of perturbed features: what its rows are about, and its features."""
+
+    path: Path
+    rows: pandas.DataFrame
+    names: tuple[str, ...]
+
+    def values(self, names: Sequence[str]) -> np.ndarray:
+        """(rows, features), nan where the file has no such feature."""
+        own = [name for name in names if name in self.names]
+        return _read(self.path, own).reindex(columns=list(names)).to_numpy(np.float64)
+
+
+def _readable(paths: Sequence[Path]) -> tuple[list[_PerturbedFile], list[tuple[Path, str]]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    files, failures = [], []
     for path in paths:
-        ids = _named(_read(path, _KEYS))
-        for key in ids[["roi", "source", "modality"]].drop_duplicates().itertuples(index=False):
-            groups.setdefault(tuple(key), []).append(path)
-    for (roi, source, modality), files in sorted(groups.items()):
-        frames = []
-        for path in files:
-            frame = _named(_read(path, of={"source": source, "modality": modality}))
-            frames.append(_one_a_subject(frame[frame["roi"] == roi], POINT))
-        names = list(dict.fromkeys(c for f in frames for c in feature_columns(f.columns)))
-        counts = Counter(point for f in frames for point in f[list(POINT)].itertuples(index=False))
-        # Courses that ran with another grid have these points missing, and are left out.
-        points = [point for point, count in counts.items() if 2 * count > len(frames)]
-        values = np.stack([_of_points(f, sorted(points), names) for f in frames], axis=1)
-        yield _Group("perturbation", roi, source, modality), names, values
+        try:
+            rows = _named(_read(path, [*SUBJECT, *_KEYS, *POINT])).reset_index(drop=True)
+            names = tuple(feature_columns(pyarrow.parquet.read_schema(path).names))
+            files.append(_PerturbedFile(path, rows, names))
+        except (OSError, KeyError, pyarrow.ArrowException) as error:
+            what = " ".join(str(error).split())
+            reason = f"{path.name} cannot be used ({what}); delete it and run the course again"
+            failures.append((path, reason))
+    return files, failures
 
 
-def _of_points(frame: pandas.DataFrame, points: list[tuple], names: list[str]) -> np.ndarray:
+def _perturbed(files: Sequence[_PerturbedFile]) -> Iterator[_Values]:
+    """Features, subjects and perturbations of every ROI, some features at a time."""
+    names = list(dict.fromkeys(name for file in files for name in file.names))
+    rows = sum(len(file.rows) for file in files)
+    step = max(1, _VALUES_AT_A_TIME // max(rows, 1))
+    subjects = _subjects(files)
+    for first in range(0, len(names), step):
+        block = names[first : first + step]
+        values = [file.values(block) for file in files]
+        for group, members in subjects.items():
+            counts = Counter(point for _, index in members for point in index)
+            # Courses that ran with another grid have these points missing, and are left out.
+            points = sorted(point for point, count in counts.items() if 2 * count > len(members))
+            found = [_of_points(values[number], index, points) for number, index in members]
+            yield group, block, np.stack(found, axis=1)
+
+
+def _subjects(
+    files: Sequence[_PerturbedFile],
+) -> dict[_Group, list[tuple[int, dict[tuple[float, ...], int]]]]:
+    """For every ROI its subjects: number of the file, and the row of each point."""
+    found: dict[_Group, list[tuple[int, dict[tuple[float, ...], int]]]] = {}
+    for number, file in enumerate(files):
+        for (roi, source, modality), rows in file.rows.groupby(["roi", "source", "modality"]):
+            group = _Group("perturbation", roi, source, modality)
+            first = _one_a_subject(rows, POINT)
+            points = first[list(POINT)].itertuples(index=False, name=None)
+            index = dict(zip(points, first.index, strict=True))
+            found.setdefault(group, []).append((number, index))
+    return dict(sorted(found.items(), key=lambda item: astuple(item[0])))
+
+
+def _of_points(
+    values: np.ndarray, index: Mapping[tuple[float, ...], int], points: Sequence[tuple[float, ...]]
+) -> np.ndarray:
     """(features, points) values of one subject, nan where there are none."""
-    indexed = frame.set_index(list(POINT)).reindex(columns=names)
-    return indexed.reindex(points).to_numpy(np.float64).T
+    rows = np.array([index.get(point, -1) for point in points], dtype=np.int64)
+    return np.where(rows[:, None] >= 0, values[rows], np.nan).T
 
 
 def _repeated(path: Path) -> Iterator[_Values]:
@@ -190,15 +240,10 @@ def _one_a_subject(frame: pandas.DataFrame, keys: Sequence[str]) -> pandas.DataF
     return frame.drop_duplicates([*SUBJECT, *keys])
 
 
-def _read(
-    path: Path, columns: Sequence[str] | None = None, of: Mapping[str, str] | None = None
-) -> pandas.DataFrame:
-    """A table on disk: these columns (all), and the rows that have the values `of`."""
+def _read(path: Path, columns: Sequence[str] | None = None) -> pandas.DataFrame:
     import pandas
 
-    chosen = None if columns is None else list(columns)
-    filters = [(name, "==", value) for name, value in of.items()] if of else None
-    return pandas.read_parquet(path, columns=chosen, filters=filters)
+    return pandas.read_parquet(path, columns=None if columns is None else list(columns))
 
 
 def _named(frame: pandas.DataFrame) -> pandas.DataFrame:

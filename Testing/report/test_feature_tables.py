@@ -78,7 +78,8 @@ def test_perturbations_of_all_courses(tmp_path: Path, random: np.random.Generato
         pandas.read_parquet(path).iloc[order].to_parquet(path)  # rows in any order
         files.append(path)
     empty = features_file(tmp_path, [who(n, **dict.fromkeys(NAMES, 1.0)) for n in range(6)])
-    table = reliability_table(empty, files)
+    table, failures = reliability_table(empty, files)
+    assert not failures
     for number, name in enumerate(NAMES):
         row = row_of(table, "perturbation", name)
         used = np.delete(values[..., number], 2, axis=0) if number == 1 else values[..., number]
@@ -95,8 +96,21 @@ def test_a_course_of_another_grid_is_left_out(tmp_path: Path, random: np.random.
     other = pandas.read_parquet(files[4])
     other.assign(noise=other["noise"] * 2).to_parquet(files[4])
     features = features_file(tmp_path, [who(0, **dict.fromkeys(NAMES, 1.0))])
-    row = row_of(reliability_table(features, files), "perturbation", NAMES[0])
+    row = row_of(reliability_table(features, files)[0], "perturbation", NAMES[0])
     assert (row.subjects, row.left_out, row.measurements) == (4, 1, len(LEVELS))
+
+
+def test_a_damaged_file_costs_its_course(tmp_path: Path, random: np.random.Generator) -> None:
+    values = random.normal(0, 1, (5, len(LEVELS), 3)) + 30 * np.arange(5)[:, None, None]
+    files = [perturbed_file(tmp_path, n, values[n]) for n in range(5)]
+    files[1].write_bytes(files[1].read_bytes()[:200])
+    pandas.read_parquet(files[2]).drop(columns="source").to_parquet(files[2])
+    files.append(tmp_path / "gone.parquet")
+    features = features_file(tmp_path, [who(0, **dict.fromkeys(NAMES, 1.0))])
+    table, failures = reliability_table(features, files)
+    assert [path for path, _ in failures] == [files[1], files[2], files[5]]
+    assert all("run the course again" in reason for _, reason in failures)
+    assert row_of(table, "perturbation", NAMES[0]).subjects == 3
 
 
 def test_rois_and_sources_are_apart(tmp_path: Path, random: np.random.Generator) -> None:
@@ -105,7 +119,7 @@ def test_rois_and_sources_are_apart(tmp_path: Path, random: np.random.Generator)
     files += [perturbed_file(tmp_path, n, values[n], source="total") for n in range(4, 7)]
     files.append(perturbed_file(tmp_path, 7, values[7], roi_standard_name="", roi_name="Liver"))
     features = features_file(tmp_path, [who(0, **dict.fromkeys(NAMES, 1.0))])
-    table = reliability_table(features, files)
+    table, _ = reliability_table(features, files)
     found = table[table["feature"] == NAMES[0]].set_index(["roi", "source"])["subjects"].to_dict()
     assert found == {("GTV", "clinical"): 4, ("GTV", "total"): 3, ("Liver", "clinical"): 1}
     alone = table[table["roi"] == "Liver"]
@@ -127,7 +141,7 @@ def test_second_scans_and_automatic_contours(tmp_path: Path, random: np.random.G
         if patient < 5:
             rows.append(who(patient, source="total", **dict(zip(NAMES, drawn, strict=True))))
     frame = pandas.DataFrame(rows)
-    table = reliability_table(features_file(tmp_path, rows), [])
+    table, _ = reliability_table(features_file(tmp_path, rows), [])
     first = frame.drop_duplicates(["patient_id", "image", "source"]).set_index("patient_id")
     clinical = first[first["source"] == "clinical"]
     scans = np.stack(
@@ -169,7 +183,7 @@ def test_clusters_by_roi_with_the_most_robust_in_front(
     ]
     rows.append(who(20, **dict.fromkeys(NAMES, np.nan)))  # no features, no subject
     path = features_file(tmp_path, rows)
-    none = reliability_table(path, [])
+    none, _ = reliability_table(path, [])
     known = pandas.DataFrame(
         [
             {"variation": "perturbation", "roi": "GTV", "source": "clinical", "modality": "CT",
@@ -189,6 +203,7 @@ def test_clusters_by_roi_with_the_most_robust_in_front(
 
 def test_nothing_at_all(tmp_path: Path) -> None:
     path = features_file(tmp_path, [who(1), who(2)])  # no feature was extracted
-    assert reliability_table(path, []).empty
-    assert cluster_table(path, reliability_table(path, [])).empty
+    table, _ = reliability_table(path, [])
+    assert table.empty
+    assert cluster_table(path, table).empty
     assert write_long(path, tmp_path, "long").rows == 0
