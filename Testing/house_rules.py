@@ -30,7 +30,8 @@ ROOMS: dict[str, set[str]] = {
     "platform": {"errors"},
     "resample": _BASE,
     "kernels": set(),
-    "config": _BASE | {"platform", "structures"},  # the words of ROI names
+    # The words of ROI names, the filters and classes of features.
+    "config": _BASE | {"platform", "structures", "radiomics"},
     "dicom": _BASE | {"platform"},
     "course": _BASE | {"platform", "dicom"},
     "linking": _BASE | {"dicom", "course"},
