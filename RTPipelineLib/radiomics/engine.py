@@ -75,14 +75,14 @@ def engine_version() -> str:
         except PackageNotFoundError:
             continue
     try:
-        import radiomics
+        from radiomics import __version__ as number
     except ImportError:
         raise UsageError(
             "radiomics needs the package pyradiomics: pip install 'slicer-rtpipeline[radiomics]' "
             "(it is compiled, so a C compiler is needed); in 3D Slicer install the extension "
             "SlicerRadiomics"
         ) from None
-    return f"pyradiomics {radiomics.__version__}"
+    return f"pyradiomics {number}"
 
 
 def check_features(parameters: Parameters) -> None:

@@ -13,7 +13,7 @@ from RTPipelineLib.model import Mask, Volume
 from RTPipelineLib.radiomics.engine import features
 from RTPipelineLib.radiomics.parameters import Parameters
 
-pytest.importorskip("radiomics", reason="pyradiomics is not installed (extra radiomics)")
+pytest.importorskip("radiomics.base", reason="pyradiomics is not installed (extra radiomics)")
 pandas = pytest.importorskip("pandas")
 
 CLASSES = ("firstorder", "shape", "shape2D", "glcm", "glrlm", "glszm", "gldm", "ngtdm")

@@ -15,7 +15,7 @@ from RTPipelineLib.model import Mask, Volume
 from RTPipelineLib.radiomics.engine import features
 from RTPipelineLib.radiomics.parameters import Parameters
 
-pytest.importorskip("radiomics", reason="pyradiomics is not installed (extra radiomics)")
+pytest.importorskip("radiomics.base", reason="pyradiomics is not installed (extra radiomics)")
 
 # pyradiomics' name <- the tag of the consensus value; matrices averaged over 13 directions in 3D.
 TAGS = {
