@@ -2,8 +2,8 @@
 
 The chain of Zwanenburg et al. (Scientific Reports 9 (2019) 614), factors crossed: an image has one
 noise of each strength and a ROI one outline of each number, which are then moved and grown. What is
-drawn at random depends on the seed, the course, the ROI and the factor alone, not on what else is
-computed, in which order or by which process.
+drawn at random depends on the seed, the course, the ROI, its surroundings and the factor, not on
+what else is computed, in which order or by which process.
 """
 
 from __future__ import annotations
@@ -20,15 +20,19 @@ from scipy import ndimage
 
 from ..errors import DataError, GeometryError
 from ..model import Mask, Volume
-from ..structures.lattice_boxes import filled_box
+from ..structures import lattice_boxes
+from ..structures.lattice_boxes import filled_box, on_box
 from ..structures.surface import INSIDE
 from .contour_variation import Spacing, bumps_mm, by_supervoxels, level_of
 from .noise import noise_sigma, with_noise
+from .roi import Box, roi_on
 
 ContourMethod = Literal["supervoxels", "margin"]
 
 # The noise is that of the ROI's surroundings.
 _NOISE_ROOM_MM = 10.0
+# A cubic spline's prefilter has died away to 1e-4 after so many voxels.
+_SPLINE_VOXELS = 7
 # How far from a surface it is known how far: what moves it stays well within.
 _REACH_OF_RADIUS = 0.35
 _LEAST_REACH_MM = 6.0
@@ -90,50 +94,78 @@ class PerturbedImage:
     rois: tuple[tuple[Perturbation, Mask | str], ...]
 
 
-def perturbed(image: Volume, roi: Mask, chain: Chain, course: str) -> Iterator[PerturbedImage]:
+def perturbed(
+    image: Volume,
+    roi: Mask,
+    chain: Chain,
+    course: str,
+    room: tuple[int, int, int] = (0, 0, 0),
+) -> Iterator[PerturbedImage]:
     """Every perturbed image with the perturbed ROIs that belong on it, one after another.
 
-    `image` and `roi` lie on one uniform grid with enough room about the ROI for what is done to the
-    image later: beyond the grid its outermost values go on. `course` names the course, so that no
-    two have the same noise. Images are float64, masks boolean, both on the grid of `image`; the
-    unperturbed pair is the given one (shares of the ROI from 0.5 on).
+    `roi` lies on voxels of the image's grid (any part of it). The image is perturbed in the ROI's
+    box and `room` (k, j, i) voxels about it, as much as filters look at, and is as it was
+    elsewhere. `course` names the course, so that no two have the same noise. Images keep their
+    type of number, whole numbers are rounded; masks are boolean and lie on a part of the image's
+    grid. The unperturbed pair is the given one (shares of the ROI from 0.5 on).
 
-    Raises `DataError` for a ROI without a whole voxel or an image with values that are no numbers,
-    `GeometryError` for uneven slices or different grids.
+    Raises `DataError` for a ROI without a whole voxel in the image or an image with values there
+    that are no numbers, `GeometryError` for uneven slices or a ROI on other voxels.
     """
-    _check(image, roi)
-    drawings = _Drawings(image, roi, chain, course)
-    around = tuple(
-        slice(max(part.start - room, 0), part.stop + room)
-        for part, room in zip(
-            filled_box(roi.array >= INSIDE),
-            (math.ceil(_NOISE_ROOM_MM / s) for s in drawings.spacing),
-            strict=True,
-        )
-    )
-    sigma = noise_sigma(image.array[around])
+    part, near, share = _surroundings(image, roi, chain, room)
+    drawings = _Drawings(near, share, chain, course)
+    sigma = noise_sigma(near.array[_about(drawings, _NOISE_ROOM_MM)])
     points = chain.grid()
     for pose in dict.fromkeys(point.pose for point in points):
+        rois = tuple((point, drawings.mask(point)) for point in points if point.pose == pose)
         noise, *where = pose
-        array = np.asarray(image.array, dtype=np.float64)
-        if noise > 0 and sigma > 0:
+        array, move = near.array.astype(np.float64), _Move(*where)
+        if noise > 0:
             array = with_noise(array, noise * sigma, drawings.random("noise", noise))
-        move = _Move(*where)
         if move != _STILL:
             array = move.apply(array, drawings.centre, drawings.spacing)
-        rois = tuple((point, drawings.mask(point)) for point in points if point.pose == pose)
-        yield PerturbedImage(replace(image, array=array), rois)
+        still = move == _STILL and noise == 0
+        yield PerturbedImage(image if still else _pasted(image, part, array), rois)
 
 
-def _check(image: Volume, roi: Mask) -> None:
+def _surroundings(
+    image: Volume, roi: Mask, chain: Chain, room: tuple[int, int, int]
+) -> tuple[tuple[slice, ...], Volume, Mask]:
+    """The part of an image that is perturbed: where it lies, its values and the ROI's shares."""
     if not image.grid.is_uniform:
         raise GeometryError(f"{roi.name}: perturbations need evenly spaced slices")
-    if not image.grid.same_as(roi.grid):
-        raise GeometryError(f"{roi.name}: the image and the ROI lie on different grids")
-    if not np.isfinite(image.array).all():
+    inside = roi_on(roi, image.grid)
+    spacing = image.grid.spacing_mm[::-1]
+    # Content comes from so far beyond: a shift, a turn, and the reach of cubic interpolation.
+    half = [(n / 2 + r) * s for n, r, s in zip(inside.box.size, room, spacing, strict=True)]
+    angle = max(abs(math.radians(degrees)) for degrees in chain.rotation_deg)
+    turn_mm = 2 * math.hypot(*half[1:]) * math.sin(min(angle, math.pi) / 2)
+    shift = math.ceil(max(abs(share) for share in chain.translation))
+    more = [shift + _SPLINE_VOXELS + math.ceil(turn_mm / s) for s in (np.inf, *spacing[1:])]
+    wide = inside.box.padded(np.add(room, more), Box((0, 0, 0), image.grid.shape))
+    part = wide.within(Box((0, 0, 0), image.grid.shape))
+    near = replace(image, array=image.array[part], grid=image.grid.crop(*part))
+    if not np.isfinite(near.array).all():
         raise DataError(f"{roi.name}: the image has values about it that are no numbers")
-    if not (roi.array >= INSIDE).any():
-        raise DataError(f"{roi.name}: it covers no voxel by half")
+    return part, near, on_box(roi, image.grid, lattice_boxes.Box(wide.low, wide.high))
+
+
+def _about(drawings: _Drawings, room_mm: float) -> tuple[slice, ...]:
+    """The ROI's box with some room, in its surroundings."""
+    room = (math.ceil(room_mm / s) for s in drawings.spacing)
+    return tuple(
+        slice(max(b.start - r, 0), b.stop + r) for b, r in zip(drawings.filled, room, strict=True)
+    )
+
+
+def _pasted(image: Volume, part: tuple[slice, ...], array: np.ndarray) -> Volume:
+    """The image with other values in one part."""
+    whole = image.array.copy()
+    if np.issubdtype(whole.dtype, np.integer):
+        limits = np.iinfo(whole.dtype)
+        array = np.clip(np.rint(array), limits.min, limits.max)
+    whole[part] = array
+    return replace(image, array=whole)
 
 
 @dataclass(frozen=True)
@@ -168,6 +200,7 @@ class _Drawings:
         self.spacing: Spacing = (k, j, i)
         self._roi, self._chain, self._course = roi, chain, course
         inside = roi.array >= INSIDE
+        self.filled = filled_box(inside)
         radius = (3 * np.count_nonzero(inside) * i * j * k / (4 * math.pi)) ** (1 / 3)
         self._reach = max(_LEAST_REACH_MM, _REACH_OF_RADIUS * radius, 3 * max(self.spacing))
         self.centre = np.array(ndimage.center_of_mass(inside))
@@ -180,14 +213,13 @@ class _Drawings:
 
     def _room(self, inside: np.ndarray) -> tuple[slice, ...]:
         """The ROI and what its surface may reach, within the grid."""
-        box = filled_box(inside)
-        lengths = [(b.stop - b.start) * s for b, s in zip(box, self.spacing, strict=True)]
+        lengths = [(b.stop - b.start) * s for b, s in zip(self.filled, self.spacing, strict=True)]
         turn = max(abs(math.sin(math.radians(a))) for a in (*self._chain.rotation_deg, 0.0))
         room_mm = self._reach + turn * math.hypot(*lengths[1:]) / 2
         room = [math.ceil(room_mm / s) + 4 for s in self.spacing]
         return tuple(
             slice(max(b.start - r, 0), min(b.stop + r, n))
-            for b, r, n in zip(box, room, inside.shape, strict=True)
+            for b, r, n in zip(self.filled, room, inside.shape, strict=True)
         )
 
     def mask(self, point: Perturbation) -> Mask | str:

@@ -15,6 +15,7 @@ from RTPipelineLib.geometry import Grid
 from RTPipelineLib.model import Mask, Volume
 from RTPipelineLib.radiomics.noise import noise_sigma
 from RTPipelineLib.radiomics.perturbation import Chain, Perturbation, perturbed
+from RTPipelineLib.structures.lattice_boxes import Box, on_box
 
 STILL = Chain(noise=(0.0,), translation=(0.0,), contours=1, volume_percent=(0.0,))
 
@@ -35,9 +36,17 @@ def ball(
 
 
 def all_of(image: Volume, roi: Mask, chain: Chain, course: str = "C1") -> dict:
+    """Every perturbed array with its ROI on the whole image."""
+
+    def whole(mask: Mask | str) -> Mask | str:
+        if isinstance(mask, str):
+            return mask
+        there = on_box(mask, image.grid, Box((0, 0, 0), image.grid.shape))
+        return replace(there, array=there.array > 0)
+
     return {
-        point: (part.image.array, mask)
-        for part in perturbed(image, roi, chain, course)
+        point: (part.image.array, whole(mask))
+        for part in perturbed(image, roi, chain, course, image.grid.shape)
         for point, mask in part.rois
     }
 
@@ -250,6 +259,35 @@ def test_courses_rois_and_seeds_have_noise_of_their_own() -> None:
         )
 
 
+def test_only_the_surroundings_change_and_whole_numbers_stay_whole() -> None:
+    image, roi = ball(9.0)
+    image = replace(image, array=np.rint(image.array).astype(np.int16))
+    for part in perturbed(image, roi, Chain(), "C1", (1, 4, 4)):
+        assert part.image.array.dtype == np.int16
+        changed = np.argwhere(part.image.array != image.array)
+        ((point, _), *_) = part.rois
+        assert bool(changed.size) == any(point.pose)
+        if changed.size:
+            covered = np.argwhere(roi.array)
+            room = np.array([1, 4, 4]) + 8  # and what the interpolation of the margin needs
+            assert (changed.min(axis=0) >= covered.min(axis=0) - room).all()
+            assert (changed.max(axis=0) <= covered.max(axis=0) + room).all()
+
+
+def test_the_rest_of_the_image_does_not_matter() -> None:
+    """Within the room, values do not depend on how far the perturbed part reaches, noise apart."""
+    image, roi = ball(9.0)
+    chain = replace(STILL, translation=(0.4,), rotation_deg=(8.0,))
+    (near,) = (part.image.array for part in perturbed(image, roi, chain, "C1", (2, 5, 5)))
+    (far,) = (part.image.array for part in perturbed(image, roi, chain, "C1", (6, 15, 15)))
+    covered = np.argwhere(roi.array)
+    room = tuple(
+        slice(low - more, high + more + 1)
+        for low, high, more in zip(covered.min(axis=0), covered.max(axis=0), (2, 5, 5), strict=True)
+    )
+    np.testing.assert_allclose(near[room], far[room], atol=0.02)  # of a noise of 10
+
+
 # -- what cannot be perturbed -------------------------------------------------------------------
 
 
@@ -267,14 +305,16 @@ def test_a_roi_of_one_voxel_costs_its_own_points_only() -> None:
 def test_hostile_inputs_say_what_is_wrong() -> None:
     image, roi = ball(6.0)
     chain = Chain()
-    with pytest.raises(DataError, match="GTV: it covers no voxel"):
+    with pytest.raises(DataError, match="GTV covers no voxel"):
         next(perturbed(image, replace(roi, array=np.zeros_like(roi.array)), chain, "C"))
     hole = image.array.copy()
-    hole[3, 3, 3] = np.nan
+    hole[tuple(n // 2 for n in hole.shape)] = np.nan
     with pytest.raises(DataError, match="no numbers"):
         next(perturbed(replace(image, array=hole), roi, chain, "C"))
-    other = Mask("GTV", roi.array, Grid(np.ones(3), np.eye(3), np.ones(3), roi.array.shape))
-    with pytest.raises(GeometryError, match="different grids"):
+    shifted = image.grid.to_lps(np.array([0.5, 0, 0]))
+    grid = Grid(shifted, np.eye(3), image.grid.spacing_mm, roi.array.shape)
+    other = replace(roi, grid=grid)
+    with pytest.raises(GeometryError, match="other voxels"):
         next(perturbed(image, other, chain, "C"))
     asked = replace(STILL, volume_percent=(-99.9, 2500.0))
     for _, mask in all_of(image, roi, asked).values():
