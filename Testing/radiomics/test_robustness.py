@@ -11,7 +11,7 @@ from RTPipelineLib.errors import DataError
 from RTPipelineLib.geometry import Grid
 from RTPipelineLib.model import Mask, Volume
 
-pytest.importorskip("radiomics", reason="pyradiomics (extra radiomics) is not installed")
+pytest.importorskip("radiomics.base", reason="pyradiomics is not installed (extra radiomics)")
 
 from RTPipelineLib.radiomics.engine import features
 from RTPipelineLib.radiomics.parameters import Parameters
