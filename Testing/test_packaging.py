@@ -47,6 +47,7 @@ def test_the_wheel_has_every_module_and_data_file(tmp_path: Path) -> None:
         assert "rtpipeline = RTPipelineLib.cli:main" in archive.read(entry_points).decode()
     inside = {name for name in names if ".dist-info/" not in name}
     assert inside == library_files()
+    assert "RTPipelineLib/run/workflow/Snakefile" in inside
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
 
 

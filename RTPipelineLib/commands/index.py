@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Index the folder and print its table."""
     from ..dicom.index import Index, describe
-    from ..run.pipeline import check_dicom_folder, link_summary
+    from ..run.find import check_dicom_folder, link_summary
 
     check_dicom_folder(arguments.dicom_dir)
     with tempfile.TemporaryDirectory() as scratch:

@@ -36,7 +36,8 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Run the pipeline."""
-    from ..run.pipeline import RunRequest, run_pipeline
+    from ..run.pipeline import run_pipeline
+    from ..run.request import RunRequest
     from ._progress import make_reporter
 
     request = RunRequest(

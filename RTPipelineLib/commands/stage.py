@@ -31,9 +31,10 @@ def main(arguments: argparse.Namespace) -> int:
     """Run the stage; its result is in its record, the exit status says whether it failed."""
     from ..config import load_config
     from ..course import COURSE_FILE, read_course
-    from ..errors import UsageError
+    from ..errors import OutputError, UsageError
     from ..overrides import decisions_for, read_overrides_file
     from ..platform import FolderLock
+    from ..run.ledger import light, valid_record
     from ..run.local import Job, LocalEngine
     from ..stages import check_names
 
@@ -58,6 +59,10 @@ def main(arguments: argparse.Namespace) -> int:
     engine = LocalEngine(config, path, others, jobs=1, force=force, report=report)
     ((record,),) = engine.run([job]).values()
     message = f"{record.stage}: {record.status}{f' ({record.reason})' if record.reason else ''}"
+    noted = valid_record(folder, record.stage)
+    if record.is_failure and (noted is None or light(noted) != record):
+        # An engine takes status 3 for a record, and an old one must not pass for this.
+        raise OutputError(f"{message}; its record could not be written to {folder}")
     log.log(logging.ERROR if record.is_failure else logging.INFO, "%s", message)
     return SOME_FAILED if record.is_failure else ALL_DONE
 

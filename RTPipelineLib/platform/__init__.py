@@ -24,6 +24,7 @@ from .processes import (
     look_at_trees,
     runs_since,
     start_process,
+    terminated_as_interrupted,
 )
 from .streams import redirect_output, take_channel
 from .writes import (
@@ -68,6 +69,7 @@ __all__ = [
     "start_process",
     "take_channel",
     "temporary_path",
+    "terminated_as_interrupted",
     "write_json",
     "write_text",
 ]

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -114,6 +115,24 @@ def kill_tree(
             for member in marked:
                 _signal(member, "kill")
             time.sleep(0.01)
+
+
+@contextmanager
+def terminated_as_interrupted() -> Iterator[None]:
+    """While entered, a request to end (SIGTERM: `kill`, a shutdown, a cluster's limit of time) is
+    an interrupt like Ctrl+C. Only in the main thread, where Python takes signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def end_children() -> int:

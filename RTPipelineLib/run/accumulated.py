@@ -52,18 +52,30 @@ def accumulate(
     """Write the facts of every sum of courses that the configuration asks for, for these patients
     (empty: all), and put away those that it no longer asks for."""
     courses = _courses(out)
-    wanted = []
-    for request in config.accumulate:
-        if not patients or request.patient in patients:
-            placement = _placed(request, courses, out, outside)
-            write_course(placement)
-            wanted.append(placement)
+    wanted = planned_sums(out, config, outside, courses, patients)
+    for placement in wanted:
+        write_course(placement)
     asked_for = {_folder_of(request, courses, out) for request in config.accumulate}
     for folder in course_folders(out):
         if folder not in asked_for and _is_sum(folder):
             (folder / COURSE_FILE).replace(folder / "course.superseded.json")
             log.warning("%s is no longer asked for; its folder is kept and not counted", folder)
     return wanted
+
+
+def planned_sums(
+    out: Path,
+    config: Config,
+    outside: Mapping[str, Overrides],
+    courses: Mapping[Path, Course],
+    patients: Collection[str] = (),
+) -> list[Placement]:
+    """The sums of these courses (by folder) that the configuration asks for; writes nothing."""
+    return [
+        _placed(request, courses, out, outside)
+        for request in config.accumulate
+        if not patients or request.patient in patients
+    ]
 
 
 def _courses(out: Path) -> dict[Path, Course]:

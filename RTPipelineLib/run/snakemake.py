@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..config import Config
-from ..errors import OutputError, StageError, UsageError
+from ..errors import DataError, OutputError, StageError, UsageError
 from ..platform import (
     TreeProcess,
     kill_tree,
@@ -32,6 +32,7 @@ from ..platform import (
 )
 from ..stages import FAILED, Problem, get_stage
 from .board import Job
+from .execute import execute
 from .ledger import Record, held_records, light, valid_record, write_record
 from .local import SHARE_OF_MACHINE, Report
 from .workers import environment
@@ -44,6 +45,7 @@ INSTALL = "pip install 'slicer-rtpipeline[cluster]'"
 OLDEST = 9
 # Snakemake holds all its jobs in memory and plans them before the first runs.
 COURSES_AT_ONCE = 2000
+FRUITLESS_ROUNDS = 2  # in a row, before the cluster is given up
 # A stage ends itself in words at its limit; the cluster's limit comes later.
 START_MINUTES = 5
 CANCEL_S = 60.0
@@ -107,23 +109,36 @@ class SnakemakeEngine:
 
     def _run_batch(self, batch: list[Job]) -> dict[Path, list[Record]]:
         """Snakemake again and again until every stage has a record; a job that is lost costs its
-        stage, so that each round ends at least one stage of every course that is left."""
+        stage, so that each round ends at least one stage of every course that is left. A cluster
+        that brings no job at all to its end is not asked for ever."""
         records: dict[Path, list[Record]] = {job.folder: [] for job in batch}
-        while batch:
+        fruitless = 0
+        while batch and fruitless < FRUITLESS_ROUNDS:
             self._prepare(batch)
-            self._snakemake(batch)
+            try:
+                reasons = self._snakemake(batch)
+            except StageError as error:
+                if not any(records.values()):
+                    raise
+                log.error("%s", error)
+                break
+            ended = [self._ended(number, job) for number, job in enumerate(batch)]
+            fruitless = 0 if any(ended) else fruitless + 1
             left = []
-            for number, job in enumerate(batch):
-                ended = self._ended(number, job)
-                found = [_record(job.folder, name) for name in job.stages[:ended]]
-                if ended < len(job.stages):
-                    found.append(self._lost(number, job, job.stages[ended]))
+            for number, (job, count) in enumerate(zip(batch, ended, strict=True)):
+                found = [_record(job.folder, name) for name in job.stages[:count]]
+                if count < len(job.stages):
+                    reason = reasons.get(_mark(number, job.stages[count]), "")
+                    found.append(self._lost(number, job, job.stages[count], reason))
+                    found += self._skipped(job, job.stages[count + 1 :])
                 records[job.folder] += map(light, found)
                 if len(found) < len(job.stages):
                     left.append(replace(job, stages=job.stages[len(found) :]))
                 else:
                     self.advance(job.folder.name)
             batch = left
+        if batch:
+            log.error("the cluster ends no jobs; %d courses are left for the next run", len(batch))
         return records
 
     # -- one round --------------------------------------------------------------------------------
@@ -168,7 +183,8 @@ class SnakemakeEngine:
         arguments += ["--cores", str(self.jobs or 1), "--retries", "1"]
         return [*arguments, "--resources", *resources]
 
-    def _snakemake(self, batch: Sequence[Job]) -> None:
+    def _snakemake(self, batch: Sequence[Job]) -> dict[str, str]:
+        """Run Snakemake once; what it says of jobs that failed, by their mark."""
         with (self._folder / "snakemake.log").open("ab") as file:
             begin = file.tell()
             process = start_process(
@@ -182,12 +198,13 @@ class SnakemakeEngine:
             finally:
                 kill_tree(process, grace_s=5.0)
                 process.wait()
+        said = (self._folder / "snakemake.log").read_bytes()[begin:].decode(errors="replace")
         if process.returncode and not any((self._folder / "marks").rglob("*")):
-            said = (self._folder / "snakemake.log").read_bytes()[begin:].decode(errors="replace")
             raise StageError(
                 f"Snakemake ended with status {process.returncode} before it started a job: "
                 f"{_last_words(said)}; see {self._folder / 'snakemake.log'}"
             )
+        return _reasons(said)
 
     def _watch(self, process: TreeProcess, batch: Sequence[Job]) -> None:
         """Report marks as they appear until Snakemake has ended."""
@@ -208,19 +225,17 @@ class SnakemakeEngine:
 
     def _ended(self, number: int, job: Job) -> int:
         """How many stages of the course, from the first on, have left their mark."""
-        marks = self._folder / "marks" / str(number)
-        count = 0
-        while count < len(job.stages) and (marks / job.stages[count]).exists():
-            count += 1
-        return count
+        marks = [self._folder / _mark(number, name) for name in job.stages]
+        return next((count for count, mark in enumerate(marks) if not mark.exists()), len(marks))
 
-    def _lost(self, number: int, job: Job, name: str) -> Record:
-        """The record of a stage whose job left none."""
-        started = (self._folder / "marks" / str(number) / f"{name}.started").exists()
+    def _lost(self, number: int, job: Job, name: str, reason: str) -> Record:
+        """The record of a stage whose job left none; `reason` is the cluster's, if it gave one."""
+        started = (self._folder / f"{_mark(number, name)}.started").exists()
         what = "ended without a record" if started else "was never started by the cluster"
+        why = reason or "killed, or beyond the cluster's limits of time or memory"
         message = (
-            f"the job of stage {name} {what} (killed, or beyond the cluster's limits of time or "
-            f"memory); see {job.folder.name}/logs/{name}.log and {FOLDER}/snakemake.log"
+            f"the job of stage {name} {what} ({why}); see {job.folder.name}/logs/{name}.log and "
+            f"{FOLDER}/snakemake.log"
         )
         problem = Problem(name, "error", message)
         record = Record(name, FAILED, message, "", problems=(problem,))
@@ -228,6 +243,20 @@ class SnakemakeEngine:
         with suppress(OutputError, OSError):  # the record is returned in any case
             write_record(job.folder, record)
         return record
+
+    def _skipped(self, job: Job, names: Sequence[str]) -> list[Record]:
+        """The records of the stages after a lost one that need it: they compute nothing, so that
+        they are noted here and cost no round of their own."""
+        found: list[Record] = []
+        for name in names:
+            needed = [valid_record(job.folder, other) for other in get_stage(name).needs]
+            if not any(record is None or record.status == FAILED for record in needed):
+                break
+            try:
+                found.append(execute(name, job.folder, self.config, job.overrides))
+            except (DataError, OutputError, OSError):
+                break  # its own job says what is wrong
+        return found
 
 
 def find_snakemake() -> list[str]:
@@ -265,6 +294,27 @@ def _cancel(process: TreeProcess) -> None:
     with suppress(OSError, subprocess.TimeoutExpired, ValueError):
         process.send_signal(signal.SIGINT)
         process.wait(timeout=CANCEL_S)
+
+
+def _mark(number: int, name: str) -> str:
+    """What a job leaves at its end, below the working folder; the workflow says the same."""
+    return f"marks/{number}/{name}"
+
+
+def _reasons(said: str) -> dict[str, str]:
+    """What Snakemake's log says of jobs that failed, by their mark: of each the last that says
+    anything."""
+    found: dict[str, str] = {}
+    message = ""
+    for line in map(str.strip, said.splitlines()):
+        if not line or line.startswith("Error in "):
+            message = ""
+        elif line.startswith("message: "):
+            text = line.removeprefix("message: ").partition("For further error details")[0]
+            message = "" if text == "None" else text.strip(" .")
+        elif message and line.startswith("output: "):
+            found[line.removeprefix("output: ")] = message
+    return found
 
 
 def _last_words(text: str) -> str:

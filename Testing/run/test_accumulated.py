@@ -125,3 +125,19 @@ def test_a_course_that_is_not_there_is_a_row(patient) -> None:
         f"{FIRST}, {SECOND}; correct accumulate"
     )
     assert failures.patient_id.tolist() == ["P1"]
+
+
+def test_a_dry_run_tells_of_sums_too(patient, capsys) -> None:
+    config = patient.export.root / "c.yaml"
+    config.write_text(f"accumulate: [{{patient: P1, courses: [{FIRST}, {SECOND}]}}]\n")
+    run = ["run", str(patient.export.root / "dicom"), str(patient.out), "--config", str(config)]
+    before_and_after = []
+    for _ in range(2):
+        assert main([*run, "--dry-run"]) == 0
+        before_and_after.append(capsys.readouterr().out.splitlines())
+        assert main([*run, "--quiet"]) in (0, 3)
+        capsys.readouterr()
+    before, after = before_and_after
+    assert len(before) == 3 and before[2] == f"P1\t{SUM}\tload, register, dose, dvh, report"
+    assert after[:2] == [f"P1\t{course}\tnothing to do" for course in (FIRST, SECOND)]
+    assert after[2].startswith(f"P1\t{SUM}\t")

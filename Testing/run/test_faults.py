@@ -203,7 +203,8 @@ def test_a_full_volume_is_a_row_though_its_record_cannot_be_written(tmp_path, pl
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_an_interrupt_ends_everything_cleanly(tmp_path, plant):
+@pytest.mark.parametrize("request_to_end", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_everything_cleanly(tmp_path, plant, request_to_end):
     dicom, out = tmp_path / "dicom", tmp_path / "out"
     list(tiny_patients(dicom, 1))
     notes = plant({"TINY-00000": "ignore_signals"})
@@ -215,7 +216,7 @@ def test_an_interrupt_ends_everything_cleanly(tmp_path, plant):
         while not started(notes):
             assert time.monotonic() < end and process.poll() is None
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(request_to_end)
         _, said = process.communicate(timeout=60)
     finally:
         process.kill()

@@ -12,10 +12,13 @@ import pandas as pd
 import pytest
 
 from RTPipelineLib.cli import main
+from RTPipelineLib.config import Config
 from RTPipelineLib.course import course_folders
+from RTPipelineLib.overrides import Overrides
 from RTPipelineLib.phantoms.scale import tiny_patients
 from RTPipelineLib.run import snakemake
-from RTPipelineLib.run.ledger import read_record
+from RTPipelineLib.run.ledger import Record, read_record
+from RTPipelineLib.run.local import Job, LocalEngine
 
 needs_snakemake = pytest.mark.skipif(
     find_spec("snakemake") is None and shutil.which("snakemake") is None,
@@ -39,6 +42,75 @@ def test_without_snakemake_one_sentence_says_what_to_install(tmp_path, monkeypat
     assert main([*arguments, "--profile", "slurm"]) == 2
     assert "add --engine snakemake" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_what_the_cluster_says_of_a_job_stands_in_its_row():
+    said = """
+Error in rule dose:
+    message: SLURM-job '10' failed, SLURM status is: 'TIMEOUT'. Detailed failure reason \
+unavailable (status command is not 'sacct').For further error details see the cluster/cloud log
+    jobid: 14
+    output: marks/3/dose
+
+Error in rule load:
+    message: None
+    output: marks/2/load
+
+Exiting because a job execution failed.
+Error in rule dose:
+    message: None
+    output: marks/3/dose
+""".replace("\\\n", "")
+    assert snakemake._reasons(said) == {
+        "marks/3/dose": "SLURM-job '10' failed, SLURM status is: 'TIMEOUT'. Detailed failure "
+        "reason unavailable (status command is not 'sacct')"
+    }
+
+
+@pytest.fixture
+def dead_cluster(tmp_path, monkeypatch):
+    """An engine whose Snakemake starts every first job and ends none; its work and its rounds."""
+    list(tiny_patients(tmp_path / "dicom", 2))
+    out, rounds = tmp_path / "out", []
+    assert main(["run", str(tmp_path / "dicom"), str(out), "--quiet", "--stages", "load"]) == 0
+    monkeypatch.setattr(snakemake, "find_snakemake", lambda: [])
+    engine = snakemake.SnakemakeEngine(Config(), out, None, jobs=1, force=True)
+
+    def start_jobs(batch):
+        rounds.append([job.stages for job in batch])
+        return {f"marks/{n}/{job.stages[0]}": "node down" for n, job in enumerate(batch)}
+
+    monkeypatch.setattr(engine, "_snakemake", start_jobs)
+    return engine, course_folders(out), rounds
+
+
+def test_a_dead_cluster_is_given_up(dead_cluster):
+    """What needs a lost stage is skipped at once; the rest waits for the next run."""
+    engine, folders, rounds = dead_cluster
+    stages = ("load", "register", "structures", "dose", "dvh", "report")
+    records = engine.run([Job(folder, Overrides(), stages) for folder in folders])
+    assert len(rounds) == snakemake.FRUITLESS_ROUNDS < len(stages)
+    for folder in folders:
+        found = {record.stage: record for record in records[folder]}
+        assert found["load"].status == "failed" and "(node down)" in found["load"].reason
+        assert read_record(folder, "load").reason == found["load"].reason
+        assert "report" not in found
+
+
+def test_status_3_of_a_stage_means_a_record_of_it(tmp_path, monkeypatch, capsys):
+    """An old record must not pass for that of a stage that could not write one."""
+    list(tiny_patients(tmp_path / "dicom", 1))
+    out = tmp_path / "out"
+    assert main(["run", str(tmp_path / "dicom"), str(out), "--quiet", "--stages", "load"]) == 0
+    (folder,) = course_folders(out)
+
+    def end_without_record(self, work):
+        return {folder: [Record("load", "failed", "was killed by signal 9", "")]}
+
+    monkeypatch.setattr(LocalEngine, "run", end_without_record)
+    assert main(["stage", "load", str(folder), "--from-engine"]) == 2
+    assert "its record could not be written" in capsys.readouterr().err
+    assert read_record(folder, "load").status == "done"
 
 
 @needs_snakemake
