@@ -7,6 +7,7 @@ inside, so that moving, growing and varying it are not rounded to voxels.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
@@ -20,8 +21,8 @@ Spacing = tuple[float, float, float]  # mm, in the order of array axes
 
 # A supervoxel's edge as a part of the diameter of the sphere that is as large as the ROI, and the
 # range that it stays within: a tumour's outline is uncertain by a few mm.
-_EDGE_OF_DIAMETER = 0.2
-_EDGE_MM = (3.0, 8.0)
+_EDGE_OF_DIAMETER = 0.15
+_EDGE_MM = (2.0, 5.0)
 # Weight of one supervoxel edge against the image's range of values in the ROI and its rim (SLIC's
 # compactness), and how far the image is smoothed first, in supervoxel edges: with less of either,
 # supervoxels follow noise, with more they cut through what is to be seen.
@@ -79,35 +80,53 @@ def bumps_mm(
     return np.clip(field / spread, -3, 3) * sigma_mm
 
 
-def by_supervoxels(
-    image: np.ndarray, share: np.ndarray, spacing_mm: Spacing, random: np.random.Generator
-) -> np.ndarray:
-    """`[k, j, i]` booleans: the ROI put together anew from supervoxels of the image.
+@dataclass(frozen=True, eq=False)
+class Supervoxels:
+    """A ROI's surroundings divided into supervoxels, from which it can be drawn anew.
 
     SLIC (Achanta et al., IEEE Transactions on Pattern Analysis and Machine Intelligence 34 (2012)
-    2274) divides the surroundings of the ROI into supervoxels that follow edges. Those that the ROI
-    covers almost wholly stay in, those that it hardly touches stay out, the others are in with the
-    covered share as their probability (after Zwanenburg et al., Scientific Reports 9 (2019) 614;
-    sizes and weights are ours).
-
-    Raises `DataError` for a ROI without a voxel that it covers by half.
+    2274) makes supervoxels that follow edges. Those that the ROI covers almost wholly stay in,
+    those that it hardly touches stay out, the others are in with the covered share as their
+    probability (after Zwanenburg et al., Scientific Reports 9 (2019) 614; sizes and weights are
+    ours). `labels` `[k, j, i]` number the supervoxels in the part `box` of an array of `shape`,
+    `covered` is their covered share.
     """
-    inside = share >= INSIDE
-    box = filled_box(inside)
-    if box is None:
-        raise DataError("the ROI covers no voxel by half")
-    volume_mm3 = np.count_nonzero(inside) * math.prod(spacing_mm)
-    edge_mm = float(np.clip(_EDGE_OF_DIAMETER * (6 * volume_mm3 / math.pi) ** (1 / 3), *_EDGE_MM))
-    steps = [max(2, round(edge_mm / s)) for s in spacing_mm]
-    wide = tuple(
-        slice(max(part.start - 3 * n, 0), part.stop + 3 * n)
-        for part, n in zip(box, steps, strict=True)
-    )
-    labels = _supervoxels(image[wide], inside[wide], steps)
-    drawn = _drawn(labels, inside[wide], random)
-    result = np.zeros(share.shape, dtype=bool)
-    result[wide] = ndimage.binary_closing(np.pad(drawn, 1), np.ones((3, 3, 3)))[1:-1, 1:-1, 1:-1]
-    return result
+
+    shape: tuple[int, int, int]
+    box: tuple[slice, slice, slice]
+    labels: np.ndarray
+    covered: np.ndarray
+
+    @classmethod
+    def about(cls, image: np.ndarray, share: np.ndarray, spacing_mm: Spacing) -> Supervoxels:
+        """Those about a ROI. Raises `DataError` for one without a voxel that it covers by half."""
+        inside = share >= INSIDE
+        box = filled_box(inside)
+        if box is None:
+            raise DataError("the ROI covers no voxel by half")
+        volume_mm3 = np.count_nonzero(inside) * math.prod(spacing_mm)
+        diameter_mm = (6 * volume_mm3 / math.pi) ** (1 / 3)
+        edge_mm = float(np.clip(_EDGE_OF_DIAMETER * diameter_mm, *_EDGE_MM))
+        steps = [max(2, round(edge_mm / s)) for s in spacing_mm]
+        k, j, i = (
+            slice(max(part.start - 3 * n, 0), part.stop + 3 * n)
+            for part, n in zip(box, steps, strict=True)
+        )
+        labels = _supervoxels(image[k, j, i], inside[k, j, i], steps)
+        covered = np.bincount(labels.ravel(), weights=inside[k, j, i].ravel())
+        return cls(share.shape, (k, j, i), labels, covered / np.bincount(labels.ravel()))
+
+    def drawn(self, random: np.random.Generator) -> np.ndarray:
+        """`[k, j, i]` booleans: the ROI put together anew."""
+        least, most = _RANDOM_SHARES
+        chosen = random.random(len(self.covered)) < self.covered
+        chosen = (self.covered >= most) | ((self.covered >= least) & chosen)
+        if not chosen.any():
+            chosen[self.covered.argmax()] = True
+        closed = ndimage.binary_closing(np.pad(chosen[self.labels], 1), np.ones((3, 3, 3)))
+        result = np.zeros(self.shape, dtype=bool)
+        result[self.box] = closed[1:-1, 1:-1, 1:-1]
+        return result
 
 
 def _supervoxels(image: np.ndarray, inside: np.ndarray, steps: list[int]) -> np.ndarray:
@@ -127,13 +146,3 @@ def _supervoxels(image: np.ndarray, inside: np.ndarray, steps: list[int]) -> np.
     slic.SetNumberOfThreads(1)  # ROIs are what runs side by side
     labels = sitk.GetArrayFromImage(slic.Execute(sitk.GetImageFromArray(scaled)))
     return np.unique(labels, return_inverse=True)[1].reshape(image.shape)
-
-
-def _drawn(labels: np.ndarray, inside: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    sizes = np.bincount(labels.ravel())
-    covered = np.bincount(labels.ravel(), weights=inside.ravel()) / sizes
-    least, most = _RANDOM_SHARES
-    chosen = (covered >= most) | ((covered >= least) & (random.random(len(sizes)) < covered))
-    if not chosen.any():
-        chosen[covered.argmax()] = True
-    return chosen[labels]

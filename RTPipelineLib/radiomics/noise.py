@@ -30,7 +30,7 @@ def noise_sigma(array: np.ndarray) -> float:
     The median absolute coefficient of the diagonal high-pass of each slice, undecimated and with
     coif1, over that of a unit normal variable (Chang, Yu and Vetterli, IEEE Transactions on Image
     Processing 9 (2000) 1532), as Zwanenburg et al. estimate it (Scientific Reports 9 (2019) 614).
-    What touches the lowest value of the image does not count: that is air beyond what was
+    What is flat, and its rim, does not count: air that was cut off, or beyond what was
     reconstructed. 0 for an image without variation, or too small to tell.
     """
     image = np.asarray(array, dtype=np.float64)
@@ -38,8 +38,9 @@ def noise_sigma(array: np.ndarray) -> float:
         return 0.0
     detail = ndimage.correlate1d(image, _HIGH_PASS, axis=1, mode="mirror")
     detail = ndimage.correlate1d(detail, _HIGH_PASS, axis=2, mode="mirror")
-    air = ndimage.maximum_filter(image == image.min(), size=(1, *2 * (len(_HIGH_PASS),)))
-    counts = ~air
+    window = (1, 3, 3)
+    flat = ndimage.maximum_filter(image, window) == ndimage.minimum_filter(image, window)
+    counts = ~ndimage.maximum_filter(flat, (1, len(_HIGH_PASS), len(_HIGH_PASS)))
     if np.count_nonzero(counts) < _LEAST_COEFFICIENTS:
         return 0.0
     return float(np.median(np.abs(detail[counts])) / _NORMAL_MEDIAN)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
 from typing import Literal
 
@@ -23,7 +24,7 @@ from ..model import Mask, Volume
 from ..structures import lattice_boxes
 from ..structures.lattice_boxes import filled_box, on_box
 from ..structures.surface import INSIDE
-from .contour_variation import Spacing, bumps_mm, by_supervoxels, level_of
+from .contour_variation import Spacing, Supervoxels, bumps_mm, level_of
 from .noise import noise_sigma, with_noise
 from .roi import Box, roi_on
 
@@ -100,12 +101,14 @@ def perturbed(
     chain: Chain,
     course: str,
     room: tuple[int, int, int] = (0, 0, 0),
+    points: Sequence[Perturbation] = (),
 ) -> Iterator[PerturbedImage]:
     """Every perturbed image with the perturbed ROIs that belong on it, one after another.
 
     `roi` lies on voxels of the image's grid (any part of it). The image is perturbed in the ROI's
     box and `room` (k, j, i) voxels about it, as much as filters look at, and is as it was
-    elsewhere. `course` names the course, so that no two have the same noise. Images keep their
+    elsewhere. `course` names the course, so that no two have the same noise. `points` are those of
+    the grid that are wanted (none: all of them). Images keep their
     type of number, whole numbers are rounded; masks are boolean and lie on a part of the image's
     grid. The unperturbed pair is the given one (shares of the ROI from 0.5 on).
 
@@ -115,7 +118,7 @@ def perturbed(
     part, near, share = _surroundings(image, roi, chain, room)
     drawings = _Drawings(near, share, chain, course)
     sigma = noise_sigma(near.array[_about(drawings, _NOISE_ROOM_MM)])
-    points = chain.grid()
+    points = points or chain.grid()
     for pose in dict.fromkeys(point.pose for point in points):
         rois = tuple((point, drawings.mask(point)) for point in points if point.pose == pose)
         noise, *where = pose
@@ -276,12 +279,15 @@ class _Drawings:
             return level_of(self._share, self.spacing, self._reach)
         random = self.random("contour", contour)
         if self._chain.contour_method == "supervoxels":
-            drawn = by_supervoxels(self._image, self._share, self.spacing, random)
-            return level_of(drawn, self.spacing, self._reach)
+            return level_of(self._supervoxels.drawn(random), self.spacing, self._reach)
         level = self._level(0, _STILL)
         bumps = bumps_mm(level.shape, self.spacing, self._chain.contour_mm, random)
         varied = np.where(np.abs(level) < self._reach, level + bumps, level)
         return varied.astype(np.float32)
+
+    @cached_property
+    def _supervoxels(self) -> Supervoxels:
+        return Supervoxels.about(self._image, self._share, self.spacing)
 
     def random(self, factor: str, level: float) -> np.random.Generator:
         """A generator of its own for each thing that is drawn at random."""

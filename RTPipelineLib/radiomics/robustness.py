@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -18,9 +18,15 @@ _SPLINE_VOXELS = 9
 
 
 def perturbed_features(
-    image: Volume, mask: Mask, parameters: Parameters, chain: Chain, course: str
+    image: Volume,
+    mask: Mask,
+    parameters: Parameters,
+    chain: Chain,
+    course: str,
+    points: Sequence[Perturbation] = (),
 ) -> Iterator[tuple[Perturbation, RoiFeatures | DataError]]:
-    """The features of one ROI at every point of the grid, or why there are none, as they come.
+    """The features of one ROI at these points of the grid (none: all of them), or why there are
+    none, as they come.
 
     `mask` lies on voxels of the image's grid (any part of it). ROIs on one perturbed image share
     its filters. The point without perturbation has the features of the ROI as it is. Raises
@@ -28,7 +34,7 @@ def perturbed_features(
     """
     prepared = Extraction(image, parameters).prepare(mask)
     room = _room(prepared, parameters)
-    for one in perturbed(image, mask, chain, course, room):
+    for one in perturbed(image, mask, chain, course, room, points):
         yield from _of_image(one, parameters)
 
 

@@ -129,8 +129,8 @@ def test_a_shift_moves_image_and_roi_together(shift: float, radius: float, step:
     ((array, mask),) = all_of(smooth, roi, replace(STILL, translation=(shift,))).values()
     before = np.array(ndimage.center_of_mass(roi.array))
     moved = np.array(ndimage.center_of_mass(mask.array))
-    # The smallest ball has five slices, and each is in or out.
-    np.testing.assert_allclose(moved - before, shift, atol=0.2)
+    # Balls have as few as five slices, of which each is in or out.
+    np.testing.assert_allclose(moved - before, shift, atol=0.3)
     image_moved = np.array(ndimage.center_of_mass(array)) - ndimage.center_of_mass(smooth.array)
     np.testing.assert_allclose(image_moved, shift, atol=0.01)
     assert np.count_nonzero(mask.array) == np.count_nonzero(roi.array)
@@ -234,10 +234,19 @@ def test_bumps_are_as_large_as_asked() -> None:
 def test_the_same_whatever_else_is_asked_for() -> None:
     image, roi = ball(9.0)
     whole = all_of(image, roi, Chain())
-    few = all_of(image, roi, Chain(noise=(1.0,), translation=(1 / 3,), volume_percent=(15.0,)))
+    few = all_of(image, roi, Chain(noise=(1.0,), translation=(2 / 3,), volume_percent=(15.0,)))
     for point, (array, mask) in few.items():
         np.testing.assert_array_equal(array, whole[point][0])
         np.testing.assert_array_equal(mask.array, whole[point][1].array)
+    picked = Chain().grid()[70:30:-13]
+    found = [
+        (point, part.image.array)
+        for part in perturbed(image, roi, Chain(), "C1", image.grid.shape, picked)
+        for point, _ in part.rois
+    ]
+    assert {point for point, _ in found} == set(picked)
+    for point, array in found:
+        np.testing.assert_array_equal(array, whole[point][0])
 
 
 def test_courses_rois_and_seeds_have_noise_of_their_own() -> None:
