@@ -7,10 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from RTPipelineLib.cli import main
 from RTPipelineLib.course import COURSE_FILE, Course, ImageEntry, ObjectEntry, read_course
 from RTPipelineLib.errors import DataError
-from RTPipelineLib.run import pipeline
+from RTPipelineLib.run import find
 from RTPipelineLib.run.courses import new_course_id, place, write_course
+from Testing.rt_export import Export
 
 
 def plan(uid: str, label: str = "Prostate A", date: str = "20240312") -> ObjectEntry:
@@ -128,6 +130,22 @@ def test_a_series_gets_both_contents_of_a_uid_so_that_its_reader_refuses_it():
         series=list,
         series_files=lambda key: ["a", "c", "e"],
     )
-    inputs = pipeline._inputs(index)
+    inputs = find._inputs(index)
     assert inputs.files_of("CT") == ["a", "b", "c", "e"]
     assert [item.sop_uid for item in inputs.objects] == ["2"]
+
+
+def test_days_between_plans_split_a_course(tmp_path, capsys):
+    """The key of the configuration reaches the linking; `Testing/test_linking.py` has the rest."""
+    export = Export(tmp_path)
+    structures = export.structures()
+    for label, date in (("Base", "20240301"), ("Boost", "20240701")):
+        export.dose(export.plan(label, 5, date=date, structures=structures), 10.0)
+    config = tmp_path / "config.yaml"
+    found = []
+    for text in ("{}\n", "max_days_between_plans: 122\n", "max_days_between_plans: 121\n"):
+        config.write_text(text)
+        arguments = [str(tmp_path / "dicom"), str(tmp_path / "out"), "--config", str(config)]
+        assert main(["run", *arguments, "--dry-run"]) == 0
+        found.append([line.split("\t")[1] for line in capsys.readouterr().out.splitlines()])
+    assert found == [["2024-03_Base"], ["2024-03_Base"], ["2024-03_Base", "2024-07_Boost"]]
