@@ -51,6 +51,12 @@ class RobustnessKeys(Section):
         Field((-15.0, 0.0, 15.0), description="change of the volume by an even margin")
     )
 
+    rescans: Literal["images", "courses"] | None = Field(
+        None,
+        description="what the cohort's tables compare as two scans of one patient: the first two "
+        "images of one modality in a course, or the first two courses of a patient; null: nothing",
+    )
+
     @property
     def points(self) -> int:
         """Perturbations of one ROI."""

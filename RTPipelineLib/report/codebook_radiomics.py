@@ -21,8 +21,8 @@ ROBUSTNESS = (
     Entry(
         "variation",
         "",
-        "perturbation: of image and ROI (radiomics.robustness); scan-rescan: the first two images "
-        "of one modality in a course; manual-automatic: the clinical ROI beside that of the source",
+        "perturbation: of image and ROI (radiomics.robustness); scan-rescan: two images or courses "
+        "(radiomics.robustness.rescans); manual-automatic: the clinical ROI beside the source's",
         ZWANENBURG,
     ),
     *_ROI,

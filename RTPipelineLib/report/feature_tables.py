@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -37,6 +37,8 @@ LONG_COLUMNS = (
 # Features that correlate at least so much (Spearman's rho, whatever its sign) form a cluster.
 CLUSTER_CORRELATION = 0.9
 CLINICAL = "clinical"
+# What the user says is a second scan of the same patient.
+Rescans = Literal["images", "courses"] | None
 # Perturbed features in memory: 8 bytes each.
 _VALUES_AT_A_TIME = 50_000_000
 
@@ -91,19 +93,20 @@ class _Group:
 
 
 def reliability_table(
-    features: Path, perturbed: Sequence[Path]
+    features: Path, perturbed: Sequence[Path], rescans: Rescans = None
 ) -> tuple[pandas.DataFrame, list[tuple[Path, str]]]:
     """ICC, CoV, QCD and class of every feature, by ROI, source and kind of variation; and the
     (path, reason) of every file that cannot be read.
 
     `features` is the joined table of all courses; `perturbed` are the files
     `radiomics/robustness.parquet` of the courses. Kinds of variation: `perturbation`;
-    `scan-rescan`, the first two images of one modality in a course; `manual-automatic`, the
-    clinical ROI beside the one that the program `source` made, by standard name.
+    `manual-automatic`, the clinical ROI beside the one that the program `source` made, by standard
+    name; and `scan-rescan`, the first two `rescans` of one modality, images of a course or courses
+    of a patient, where the user says that they are that.
     """
     files, failures = _readable(perturbed)
     rows: dict[_Group, list[dict[str, object]]] = {}
-    for group, names, values in chain(_perturbed(files), _repeated(features)):
+    for group, names, values in chain(_perturbed(files), _repeated(features, rescans)):
         rows.setdefault(group, []).extend(_statistics(group, names, values))
     return rows_frame(chain(*rows.values()), "robustness"), failures
 
@@ -204,16 +207,19 @@ def _of_points(
     return np.where(rows[:, None] >= 0, values[rows], np.nan).T
 
 
-def _repeated(path: Path) -> Iterator[_Values]:
-    """Features, subjects and two measurements: images of one modality, or people and programs."""
+def _repeated(path: Path, rescans: Rescans) -> Iterator[_Values]:
+    """Features, subjects and two measurements: two scans, or people and programs."""
     frame = _named(_read(path))
     names = feature_columns(frame.columns)
     first = _one_a_subject(frame, ("image", "source", "roi", "modality"))
-    for (roi, source, modality), rows in first.groupby(["roi", "source", "modality"]):
-        pairs = [g.iloc[:2] for _, g in rows.groupby(list(SUBJECT)) if len(g) > 1]
-        yield from _pairs(_Group("scan-rescan", roi, source, modality), pairs, names)
     # One image of each modality is enough to compare what was drawn on it.
     drawn = _one_a_subject(first, ("source", "roi", "modality"))
+    if rescans:
+        scans, subject = (first, list(SUBJECT)) if rescans == "images" else (drawn, [SUBJECT[0]])
+        for (roi, source, modality), rows in scans.groupby(["roi", "source", "modality"]):
+            ordered = rows.sort_values([*SUBJECT, "image"], kind="stable")
+            pairs = [own.iloc[:2] for _, own in ordered.groupby(subject) if len(own) > 1]
+            yield from _pairs(_Group("scan-rescan", roi, source, modality), pairs, names)
     drawn = drawn[drawn["roi_standard_name"] != ""]
     for (roi, modality), rows in drawn.groupby(["roi", "modality"]):
         people = rows[rows["source"] == CLINICAL].set_index(list(SUBJECT))

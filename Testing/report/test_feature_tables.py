@@ -141,7 +141,7 @@ def test_second_scans_and_automatic_contours(tmp_path: Path, random: np.random.G
         if patient < 5:
             rows.append(who(patient, source="total", **dict(zip(NAMES, drawn, strict=True))))
     frame = pandas.DataFrame(rows)
-    table, _ = reliability_table(features_file(tmp_path, rows), [])
+    table, _ = reliability_table(features_file(tmp_path, rows), [], "images")
     first = frame.drop_duplicates(["patient_id", "image", "source"]).set_index("patient_id")
     clinical = first[first["source"] == "clinical"]
     scans = np.stack(
@@ -156,6 +156,26 @@ def test_second_scans_and_automatic_contours(tmp_path: Path, random: np.random.G
     both = np.stack([people.to_numpy(), programs.to_numpy()], 1)
     np.testing.assert_allclose(row.icc, intraclass_correlation(both)[0], rtol=1e-12)
     assert (row.subjects, row.source) == (5, "total")
+
+
+def test_second_courses_are_scans_where_the_user_says_so(
+    tmp_path: Path, random: np.random.Generator
+) -> None:
+    values = random.normal(0, 1, (6, 2, 3)) + 20 * np.arange(6)[:, None, None]
+    rows = [
+        who(patient, course_id=f"C{scan}", **dict(zip(NAMES, values[patient, scan], strict=True)))
+        for scan in (1, 0)
+        for patient in range(6)
+    ]
+    rows.append(who(7, **dict.fromkeys(NAMES, 3.0)))  # scanned once
+    path = features_file(tmp_path, rows)
+    assert reliability_table(path, [])[0].empty
+    assert reliability_table(path, [], "images")[0].empty
+    row = row_of(reliability_table(path, [], "courses")[0], "scan-rescan", NAMES[2])
+    np.testing.assert_allclose(
+        [row.icc, row.icc_low, row.icc_high], intraclass_correlation(values[..., 2]), rtol=1e-12
+    )
+    assert (row.subjects, row.measurements) == (6, 2)
 
 
 def test_every_value_is_one_row_of_the_long_table(
