@@ -251,6 +251,27 @@ class QualityKeys(Section):
     skip: Names = Field(
         (), description="ids of checks that are not run; reports list them as skipped"
     )
+    max_rx_gy: PositiveFloat = Field(100.0, description="Gy; a larger prescription is a warning")
+    max_fraction_gy: PositiveFloat = Field(34.0, description="Gy; a larger fraction is a warning")
+    beam_dose_percent: PositiveFloat = Field(
+        10.0, description="how far beam doses may add up to another dose than the prescription's"
+    )
+    target_d98_percent: PositiveFloat = Field(
+        85.0, description="% of its level below which D98% of a target is a warning"
+    )
+    target_d50_percent: PositiveFloat = Field(95.0, description="the same for D50%")
+    min_dice: PositiveFloat = Field(
+        0.6, description="Dice below which a person's and a program's contours are a warning"
+    )
+    max_hd95_mm: PositiveFloat = Field(
+        15.0, description="the same for a 95 % Hausdorff distance above this, in mm"
+    )
+    volume_z: PositiveFloat = Field(
+        3.5, description="modified z-score of log volume beyond which an organ is an outlier"
+    )
+    min_courses: PositiveInt = Field(
+        8, description="courses that must have an organ before its volumes are compared"
+    )
 
 
 class RunKeys(Section):

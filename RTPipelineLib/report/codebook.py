@@ -340,6 +340,16 @@ _ROSTER = (
     Entry("note", "", "A Patient ID of the files that differs in zeros, blanks or case alone"),
 )
 
+_QUALITY = (
+    *_WHO,
+    Entry("check", "", "Id of the check"),
+    Entry("severity", "", "error: do not use it so; warning: look at it; info: good to know"),
+    Entry("item", "", "What it concerns: an ROI, a file, a plan, a dose; empty: the course"),
+    Entry("source", "", "Source of the structure; empty: none"),
+    Entry("sentence", "", "What was found and what can be done"),
+    Entry("read", "", "What the check read"),
+)
+
 _FAILURES = (
     *_WHO,
     Entry("stage", "", "Stage that met the failure; index for files, aggregate for tables"),
@@ -370,6 +380,7 @@ ENTRIES: Mapping[str, tuple[Entry, ...]] = {
     "radiomics_long": LONG,
     "radiomics_clusters": CLUSTERS,
     "robustness": ROBUSTNESS,
+    "quality": _QUALITY,
     "failures": _FAILURES,
     "codebook": _CODEBOOK,
 }

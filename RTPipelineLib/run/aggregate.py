@@ -25,6 +25,7 @@ from ..report.tables import (
 )
 from ..stages import DONE, PARTIAL, STAGES
 from ..stages.facts import course_row
+from .findings import cohort_findings, course_findings
 from .ledger import Record, read_record
 from .roster import CourseState, Roster, roster_rows, roster_summary
 
@@ -104,6 +105,8 @@ def aggregate(
     A course or table that cannot be read is a row of `failures`, never an absence. `failures` are
     such rows (`failure_row`) of what does not stand in the course folders.
     """
+    import pyarrow
+
     results, csv = out / "results", config.output.csv
     gathered = _Gathered(list(failures))
     tables: dict[str, pandas.DataFrame | Joined] = {
@@ -113,6 +116,13 @@ def aggregate(
     }
     for table in COURSE_TABLES:
         tables[table] = gathered.joined(table, results, csv=csv)
+    tables["quality"] = stream_rows(
+        gathered.quality_rows(results, config),
+        dict.fromkeys(layout("quality"), pyarrow.string()),
+        results,
+        "quality",
+        csv=csv,
+    )
     tables |= _roster_table(roster, gathered, results)
     rows = sorted(
         gathered.failures, key=lambda row: tuple(str(row[name]) for name in FAILURE_COLUMNS)
@@ -134,6 +144,7 @@ class _Gathered:
         self.statuses: Counter[str] = Counter()
         self.waiting: list[str] = []
         self.states: defaultdict[str, list[CourseState]] = defaultdict(list)
+        self._checked: list[tuple[Path, str, str]] = []
         self._files: dict[str, dict[Path, tuple[str, str]]] = {name: {} for name in COURSE_TABLES}
 
     def course_rows(self, out: Path, roster: Roster | None) -> Iterator[dict[str, object]]:
@@ -157,6 +168,9 @@ class _Gathered:
                 if good and name in record.outputs:
                     who = (course.patient_id, course.course_id)
                     self._files[table][folder / name] = who
+            checked = records.get("quality")
+            if checked is not None and checked.status in (DONE, PARTIAL):
+                self._checked.append((folder, course.patient_id, course.course_id))
             if roster is not None:
                 row |= roster.values(course.patient_id)
                 found = (records.get(name) for name in STAGES)
@@ -186,6 +200,17 @@ class _Gathered:
         for path, reason in joined.failures:
             self.failures.append(failure_row(*files[path], "aggregate", table, reason, path))
         return joined
+
+    def quality_rows(self, results: Path, config: Config) -> Iterator[dict[str, object]]:
+        """The rows of `quality`: those of every course, then those of the cohort."""
+        for folder, patient, course in self._checked:
+            try:
+                yield from course_findings(folder, patient, course)
+            except DataError as error:
+                self.failures.append(
+                    failure_row(patient, course, "aggregate", "quality", str(error), folder)
+                )
+        yield from cohort_findings(results, self.failures, config)
 
 
 def _course_types(roster: Roster | None) -> dict[str, pyarrow.DataType]:

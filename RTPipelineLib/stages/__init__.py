@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 DONE, PARTIAL, FAILED, SKIPPED = "done", "partial", "failed", "skipped"
 
 # In the order in which they run.
-STAGES = ("load", "register", "segment", "structures", "dose", "dvh", "report")
+STAGES = ("load", "register", "segment", "structures", "dose", "dvh", "quality", "report")
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,16 @@ def read_facts(folder: Path, name: str) -> dict:
         ) from error
 
 
+def read_rows(folder: Path, name: str) -> tuple[dict[str, object], ...]:
+    """The rows of a stage's table, unknown values None; none when the stage did not write it."""
+    import pandas
+
+    if not (folder / name).exists():
+        return ()
+    frame = pandas.read_parquet(folder / name)
+    return tuple(frame.astype(object).where(frame.notna(), None).to_dict("records"))
+
+
 def prescription_from(facts: Mapping[str, object]) -> Prescription:
     """The prescription that the stage `dose` wrote."""
     data = facts.get("prescription") or {}

@@ -25,7 +25,7 @@ from .dvh import (
     TPS_CURVES_FILE,
     TPS_FILE,
 )
-from .facts import prescription_from, read_facts
+from .facts import prescription_from, read_facts, read_rows
 
 DATES = {"image": "study_date"}
 
@@ -66,10 +66,10 @@ def _content(task: Task) -> CourseReport:
             if record
         ),
         curves=_curves(task.folder) if _has_result(records, "dvh") else (),
-        metrics=_rows(task.folder, METRICS_FILE) if _has_result(records, "dvh") else (),
-        goals=_rows(task.folder, GOALS_FILE) if _has_result(records, "dvh") else (),
+        metrics=read_rows(task.folder, METRICS_FILE) if _has_result(records, "dvh") else (),
+        goals=read_rows(task.folder, GOALS_FILE) if _has_result(records, "dvh") else (),
         comparisons=(
-            (*_rows(task.folder, TPS_FILE), *_rows(task.folder, CROSSCHECK_FILE))
+            (*read_rows(task.folder, TPS_FILE), *read_rows(task.folder, CROSSCHECK_FILE))
             if _has_result(records, "dvh")
             else ()
         ),
@@ -163,16 +163,6 @@ def _curves(folder: Path) -> tuple[Curve, ...]:
                 )
             )
     return tuple(curves)
-
-
-def _rows(folder: Path, name: str) -> tuple[dict[str, object], ...]:
-    """The rows of a table, unknown values None; none when the stage did not write it."""
-    import pandas
-
-    if not (folder / name).exists():
-        return ()
-    frame = pandas.read_parquet(folder / name)
-    return tuple(frame.astype(object).where(frame.notna(), None).to_dict("records"))
 
 
 def _provenance(records: dict[str, dict]) -> tuple[tuple[str, str], ...]:
