@@ -58,7 +58,7 @@ def volume_outliers(volumes: Iterable[Volume], limits: Limits) -> Iterator[tuple
                     Finding(
                         WARNING,
                         f"{volume.roi_name}: {volume.volume_cc:.4g} cc, where the median of "
-                        f"{len(group)} courses is {math.exp(middle):.4g} cc (modified z-score {z:+.1f}, "
+                        f"{len(group)} courses is {math.exp(middle):.4g} cc (z-score {z:+.1f}, "
                         f"limit {limits.volume_z:g}): is it complete, and the right organ?",
                         volume.roi_name,
                         volume.source,

@@ -154,7 +154,7 @@ def target_dose(facts: CourseFacts) -> Iterator[Finding]:
     for row in facts.metrics:
         rx = _number(row.get("rx_gy"))
         low, median = _number(row.get("D98%_Gy")), _number(row.get("D50%_Gy"))
-        if not _is_target_row(facts, row) or not rx or low is None or median is None:
+        if not rx or not _has_own_level(facts, row) or low is None or median is None:
             continue
         limits = facts.limits
         for name, value, least in (
@@ -173,10 +173,15 @@ def target_dose(facts: CourseFacts) -> Iterator[Finding]:
                 break
 
 
-def _is_target_row(facts: CourseFacts, row: Row) -> bool:
-    """Whether a row of the metrics is that of a target with a level of its own."""
-    own = [r for r in facts.rois if r.name == row["roi_name"] and r.source == row["source"]]
-    return any(r.is_target for r in own) and bool(row.get("rx_level"))
+def _has_own_level(facts: CourseFacts, row: Row) -> bool:
+    """Whether a level of the prescription was written for this very target."""
+    levels = [
+        level
+        for source in (facts.dose, *_sources(facts))
+        for level in (source.get("prescription") or {}).get("levels") or ()  # type: ignore[union-attr]
+    ]
+    own = [level["dose_gy"] for level in levels if level["roi_name"] == row["roi_name"]]
+    return row.get("rx_gy") in own
 
 
 def coverage(facts: CourseFacts) -> Iterator[Finding]:
@@ -196,7 +201,7 @@ def coverage(facts: CourseFacts) -> Iterator[Finding]:
         yield Finding(
             ERROR if target else INFO,
             f"{row['roi_name']}: {100 - share:.1f} % of its volume lies outside the dose grid, "
-            "where the dose is unknown; its mean and minimum dose are empty or lower bounds",
+            "where the dose is unknown; its mean and minimum dose are left empty",
             str(row["roi_name"]),
             str(row["source"]),
         )

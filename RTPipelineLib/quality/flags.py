@@ -54,7 +54,7 @@ FLAGS: Mapping[str, Mapping[str, Meaning]] = {
             INFO, "the same file is there more than once and was read once; nothing is to be done"
         ),
         "duplicate-uid-different-content": Meaning(
-            ERROR, "two files with one SOP Instance UID differ, and none was used; keep the right one"
+            ERROR, "files with one SOP Instance UID differ, and none was used; keep the right one"
         ),
     },
     "header": {
@@ -156,12 +156,6 @@ FLAGS: Mapping[str, Mapping[str, Meaning]] = {
             "which prescription holds for a target is not settled, so that metrics relative to it "
             "are empty; give a table (prescription.file)",
         ),
-        "isodose-shared-by-targets": Meaning(
-            INFO, "several targets share this isodose, which the conformity indices then count"
-        ),
-        "isodose-reaches-grid-edge": Meaning(
-            INFO, "the isodose reaches the edge of the dose grid: no conformity indices"
-        ),
     },
     "contours": {
         "contours-unreadable": Meaning(ERROR, "its contours cannot be read; export it again"),
@@ -214,7 +208,12 @@ FLAGS: Mapping[str, Mapping[str, Meaning]] = {
     },
 }  # fmt: skip
 # Said by a check of its own, or no more than a note on the row.
-ELSEWHERE = frozenset({"outside-dose-grid", "max-may-lie-outside", "structure-empty"})
+ELSEWHERE = frozenset(
+    {
+        *("outside-dose-grid", "max-may-lie-outside", "structure-empty"),
+        *("isodose-shared-by-targets", "isodose-reaches-grid-edge"),
+    }
+)
 _ELSEWHERE_PREFIXES = ("outside-dose-", "tps-dvh-", "crosscheck-", "inferred-", "alpha-beta-")
 
 

@@ -44,7 +44,9 @@ def cohort_findings(
 
 def _row(check: str, patient: str, course: str, finding: Finding) -> dict[str, object]:
     values = (patient, course, check, finding.severity, finding.item, finding.source)
-    return dict(zip(layout("quality"), (*values, finding.sentence, COHORT_CHECKS[check][1])))
+    return dict(
+        zip(layout("quality"), (*values, finding.sentence, COHORT_CHECKS[check][1]), strict=True)
+    )
 
 
 def _volumes(results: Path) -> Iterator[Volume]:
