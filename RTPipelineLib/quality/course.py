@@ -6,16 +6,23 @@ import logging
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+from ..dose.sentences import SENTENCES
 from . import doses, flags, structures
 from .model import ERROR, SEVERITIES, WARNING, Check, CourseFacts, Finding
 
+_SAID = frozenset(SENTENCES.values())
 log = logging.getLogger(__name__)
 
 
 def stages(facts: CourseFacts) -> Iterator[Finding]:
     """A stage failed, or met a problem on its way."""
     for name, record in facts.records.items():
-        problems = [p for p in record.get("problems") or () if p["severity"] in (ERROR, WARNING)]
+        problems = [
+            problem
+            for problem in record.get("problems") or ()
+            # What a flag of the dose says has a check of its own.
+            if problem["severity"] in (ERROR, WARNING) and problem["message"] not in _SAID
+        ]
         for problem in problems:
             yield Finding(problem["severity"], f"{name}: {problem['message']}", problem["item"])
         if record["status"] in ("failed", "partial") and not problems:

@@ -142,7 +142,6 @@ FLAGS: Mapping[str, Mapping[str, Meaning]] = {
     "plan-choice": {
         **_doses(
             WARNING, "alternative-plans", "alternatives-both-delivered", "plan-rejected",
-            "plan-unapproved",
         ),
         **_doses(INFO, "plan-excluded", "unapproved-plan-left-out"),
     },
@@ -210,8 +209,8 @@ FLAGS: Mapping[str, Mapping[str, Meaning]] = {
 # Said by a check of its own, or no more than a note on the row.
 ELSEWHERE = frozenset(
     {
-        *("outside-dose-grid", "max-may-lie-outside", "structure-empty"),
-        *("isodose-shared-by-targets", "isodose-reaches-grid-edge"),
+        *("plan-unapproved", "outside-dose-grid", "max-may-lie-outside", "structure-empty"),
+        *("isodose-shared-by-targets", "isodose-reaches-grid-edge", "rx-from-beam-dose"),
     }
 )
 _ELSEWHERE_PREFIXES = ("outside-dose-", "tps-dvh-", "crosscheck-", "inferred-", "alpha-beta-")

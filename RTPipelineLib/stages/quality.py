@@ -133,10 +133,12 @@ def _image_flags(folder: Path, course: Course) -> Iterator[RaisedFlag]:
 
 
 def _dose_flags(dose: dict) -> Iterator[RaisedFlag]:
-    for part in (dose.get("decision") or {}, dose.get("prescription") or {}):
-        yield from (raised(flag) for flag in part.get("flags") or ())
+    parts = (dose.get("decision") or {}, dose.get("prescription") or {})
+    general = {flag for part in parts for flag in part.get("flags") or ()}
+    yield from (raised(flag) for flag in sorted(general))
     for source in dose.get("sources") or ():
-        yield from (raised(flag, "", source["name"]) for flag in source["flags"])
+        own = sorted({*source["flags"]} - general)
+        yield from (raised(flag, "", source["name"]) for flag in own)
 
 
 def _row_flags(metrics: Iterable[Row]) -> Iterator[RaisedFlag]:
