@@ -64,8 +64,8 @@ def at_border(facts: CourseFacts) -> Iterator[Finding]:
     for roi, grid in _with_grids(facts):
         low, high = _index_box(roi, grid)
         size = np.array(grid.size_ijk)
-        if np.any((high < -0.5) | (low > size - 0.5)):
-            continue
+        if np.any((low < -0.5) | (high > size - 0.5)):
+            continue  # it reaches beyond: `outside_image` says so
         touches = (low < 0.5) | (high > size - 1.5)
         if touches[:2].any():
             sentence = f"{roi.name} touches the side of the planning image: part of it is cut off"
