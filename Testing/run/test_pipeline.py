@@ -226,7 +226,7 @@ def test_a_new_setting_reruns_what_depends_on_it(cohort, tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text("dvh: {metrics: ['D0.5cc[Gy]']}\n")
     ran, _ = run_again(cohort, "--config", str(config))
-    assert {name.split("/")[-1] for name in ran} <= {"dvh", "report"}
+    assert {name.split("/")[-1] for name in ran} <= {"dvh", "quality", "report"}
     assert sum(name.endswith("/dvh") for name in ran) >= 6
     assert "D0.5cc_Gy" in tables(cohort.out)["dvh_metrics"].columns
     run_again(cohort)
@@ -239,7 +239,7 @@ def test_touched_files_rerun_nothing_and_a_lost_output_is_made_anew(cohort):
     lost = next(cohort.out.glob("DEMO-HEADNECK/*/dvh/metrics.parquet"))
     lost.unlink()
     ran, _ = run_again(cohort)
-    assert {name.split("/")[-1] for name in ran} <= {"dvh", "report"} and ran
+    assert {name.split("/")[-1] for name in ran} <= {"dvh", "quality", "report"} and ran
     assert lost.exists()
 
 
@@ -250,7 +250,7 @@ def test_a_decision_of_a_person_is_read_back(cohort):
     template = decisions.read_text(encoding="utf-8")
     decisions.write_text("dose: {plans: {Prostate_Base: 1, Prostate_Boost: 1}}\n")
     ran, _ = run_again(cohort)
-    assert {name.split("/")[-1] for name in ran} == {"dose", "dvh", "report"}
+    assert {name.split("/")[-1] for name in ran} == {"dose", "dvh", "quality", "report"}
     rows = cohort.metrics("DEMO-PELVIS")
     total = rows[rows.dose_source.str.startswith("sum:")].set_index("roi_name")
     assert total.loc["PTV_25", "Dmean_Gy"] == pytest.approx(70, rel=0.03)
@@ -287,7 +287,7 @@ def test_a_new_series_runs_only_what_looks_at_images(cohort):
         dataset.save_as(added / path.name)
     ran, _ = run_again(cohort)
     stages = {name.split("/")[-1] for name in ran}
-    assert stages == {"load", "segment", "structures", "dvh", "report"}
+    assert stages == {"load", "segment", "structures", "dvh", "quality", "report"}
     assert all(name.startswith("DEMO-THORAX4D/") for name in ran)
     assert len(cohort.course("DEMO-THORAX4D").images) == 4
     shutil.rmtree(added)
