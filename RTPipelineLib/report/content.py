@@ -49,6 +49,7 @@ class CourseReport:
 
     `decisions` are (question, answer with its reason), `metrics` rows of `dvh_metrics`, `failures`
     rows of `failures`, `goals` of `goals`, `comparisons` of `dvh_tps` and `dvh_crosscheck`,
+    `flags` findings of quality control (of the links alone where it did not run),
     `plots` (title, path) of files relative to this page, `provenance` (what, value), `inputs`
     (file, SHA-256). `units` is how doses are shown, Gy or cGy; all values are in Gy. `bands` says
     what the bands around the curves mean (empty: there are none). `index_href` is the path of the

@@ -68,7 +68,7 @@ def course_page(facts: CourseReport) -> str:
             _section("Stages", _stages(facts.stages)),
             _section("Problems", _failures(failures, "no problems")),
             _section("Decisions", _pairs(facts.decisions)),
-            _section("Flags", _notices(facts.flags)),
+            _section("Quality control", _notices(facts.flags)),
             _section("Prescription", _prescription(facts.prescription, facts.units)),
             _section("Dose-volume histogram", _plot(facts)),
             _section("Clinical goals", goals_section(facts.goals, facts.units)),
@@ -138,7 +138,7 @@ def _pairs(pairs: Iterable[tuple[str, str]]) -> Markup:
 
 def _notices(notices: Sequence[Notice]) -> Markup:
     if not notices:
-        return nothing("no flags")
+        return nothing("nothing was found")
     order = {"error": 0, "warning": 1}
     items = [
         element("li", badge(n.severity), " ", element("b", n.id), " ", n.message)

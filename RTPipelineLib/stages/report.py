@@ -26,6 +26,7 @@ from .dvh import (
     TPS_FILE,
 )
 from .facts import prescription_from, read_facts, read_rows
+from .quality import QUALITY_FILE
 
 DATES = {"image": "study_date"}
 
@@ -58,7 +59,7 @@ def _content(task: Task) -> CourseReport:
         course_id=course.course_id,
         objects=_objects(course),
         decisions=_decisions(decision),
-        flags=tuple(Notice(flag.id, flag.severity, flag.message) for flag in course.flags),
+        flags=_findings(task, records),
         prescription=prescription_from(dose).levels,
         stages=tuple(
             StageRow(name, record["status"], record["reason"], record["seconds"])
@@ -88,6 +89,14 @@ def _content(task: Task) -> CourseReport:
         bands=error_model(task.config).sentence if task.config.dvh.uncertainty.enabled else "",
         index_href="../../../results/report.html",
     )
+
+
+def _findings(task: Task, records: dict[str, dict]) -> tuple[Notice, ...]:
+    """What quality control found; where it did not run, the flags of the links."""
+    if _has_result(records, "quality"):
+        found = read_facts(task.folder, QUALITY_FILE).get("checks") or ()
+        return tuple(Notice(f["check"], f["severity"], f["sentence"]) for f in found)
+    return tuple(Notice(flag.id, flag.severity, flag.message) for flag in task.course.flags)
 
 
 def _has_result(records: dict[str, dict], name: str) -> bool:
@@ -182,7 +191,7 @@ STAGE = Stage(
     folder="report",
     run=_run,
     inputs=_inputs,
-    uses=("load", "structures", "dose", "dvh"),
+    uses=("load", "structures", "dose", "dvh", "quality"),
     sections=("dvh.units", "dvh.uncertainty"),
     version=2,
 )
