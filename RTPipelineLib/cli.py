@@ -34,6 +34,7 @@ COMMANDS = {
     "aggregate": "join all courses of an output folder into results/",
     "report": "write the HTML report of an output folder",
     "status": "what ran, failed or waits for a decision, per course",
+    "review": "a verdict on a course or a structure, and the verdicts so far",
     "config": "check a configuration, or print the commented defaults",
     "demo": "make a synthetic cohort as DICOM and run the pipeline on it",
     "doctor": "what works on this machine, and what to install",

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import DataError
+from .errors import DataError, UsageError
 
 if TYPE_CHECKING:
     import pandas
@@ -184,6 +184,24 @@ class Course:
             ),
             sum_of=tuple(Member(**item) for item in data.get("sum_of") or ()),
         )
+
+
+def find_course(out: Path, name: str) -> Path:
+    """The folder of the course called `name` (PATIENT/COURSE, or one of both where it is clear).
+    Raises `UsageError` with the nearest name."""
+    from difflib import get_close_matches
+
+    folders = {f"{f.parent.name}/{f.name}": f for f in course_folders(out)}
+    found = [f for n, f in folders.items() if name in (n, f.name, f.parent.name)]
+    if name in folders:
+        return folders[name]
+    if len(found) == 1:
+        return found[0]
+    near = get_close_matches(name, folders, 1, 0.3)
+    names = [f"{f.parent.name}/{f.name}" for f in found[:10]] or near
+    hint = f"; did you mean {' or '.join(names)}?" if names else ""
+    kind = "several courses are" if found else "no course is"
+    raise UsageError(f"--course: {kind} called {name!r} in {out}{hint}")
 
 
 def read_course(folder: Path) -> Course:

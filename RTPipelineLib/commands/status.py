@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Print counts for the cohort and, of the courses that need a person first, the details."""
+    from ..course import find_course
     from ..errors import UsageError
     from ..run.output import existing_output
     from ..run.state import course_state, course_states, run_line
@@ -37,7 +38,7 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.stage_log and not arguments.course:
         raise UsageError("--stage-log shows one course's log: add --course PATIENT/COURSE")
     if arguments.course:
-        folder = _folder(out, arguments.course)
+        folder = find_course(out, arguments.course)
         if arguments.stage_log:
             return _show_log(folder, arguments.stage_log)
         state = course_state(folder, out)
@@ -91,26 +92,6 @@ def _show_course(state: CourseState, out: Path) -> None:
         show(f"      log: {command}")
     if state.question:
         show(f"      needs a decision: {state.question}")
-
-
-def _folder(out: Path, name: str) -> Path:
-    """The course folder of this name. Raises `UsageError` with the nearest name."""
-    from difflib import get_close_matches
-
-    from ..course import course_folders
-    from ..errors import UsageError
-
-    folders = {f"{f.parent.name}/{f.name}": f for f in course_folders(out)}
-    found = [f for n, f in folders.items() if name in (n, f.name, f.parent.name)]
-    if name in folders:
-        return folders[name]
-    if len(found) == 1:
-        return found[0]
-    near = get_close_matches(name, folders, 1, 0.3)
-    names = [f"{f.parent.name}/{f.name}" for f in found[:10]] or near
-    hint = f"; did you mean {' or '.join(names)}?" if names else ""
-    kind = "several courses are" if found else "no course is"
-    raise UsageError(f"--course: {kind} called {name!r} in {out}{hint}")
 
 
 def _show_log(folder: Path, stage: str) -> int:

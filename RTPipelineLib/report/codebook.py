@@ -350,6 +350,23 @@ _QUALITY = (
     Entry("read", "", "What the check read"),
 )
 
+_REVIEWS = (
+    *_WHO,
+    Entry("item", "", "Structure that the verdict is on; empty: the course"),
+    Entry("source", "", "Who drew the structure; empty: none"),
+    Entry("verdict", "", "accept, reject, flag or comment"),
+    Entry("comment", "", "The reviewer's words"),
+    Entry("reviewer", "", "Who"),
+    Entry("time", "", "When, UTC"),
+    Entry(
+        "state",
+        "",
+        "current; out of date: the results are others than the reviewer saw; superseded: the same "
+        "reviewer judged again",
+    ),
+    Entry("seen_hash", "", "SHA-256 of what the reviewer saw"),
+)
+
 _FAILURES = (
     *_WHO,
     Entry("stage", "", "Stage that met the failure; index for files, aggregate for tables"),
@@ -381,6 +398,7 @@ ENTRIES: Mapping[str, tuple[Entry, ...]] = {
     "radiomics_clusters": CLUSTERS,
     "robustness": ROBUSTNESS,
     "quality": _QUALITY,
+    "reviews": _REVIEWS,
     "failures": _FAILURES,
     "codebook": _CODEBOOK,
 }

@@ -23,6 +23,7 @@ from ..report.tables import (
     write_table,
     write_workbook,
 )
+from ..review import REVIEW_FOLDER, review_rows
 from ..stages import DONE, PARTIAL, STAGES
 from ..stages.facts import course_row
 from .findings import cohort_findings, course_findings
@@ -123,6 +124,13 @@ def aggregate(
         "quality",
         csv=csv,
     )
+    tables["reviews"] = stream_rows(
+        gathered.review_rows(),
+        dict.fromkeys(layout("reviews"), pyarrow.string()),
+        results,
+        "reviews",
+        csv=csv,
+    )
     tables |= _roster_table(roster, gathered, results)
     rows = sorted(
         gathered.failures, key=lambda row: tuple(str(row[name]) for name in FAILURE_COLUMNS)
@@ -145,6 +153,7 @@ class _Gathered:
         self.waiting: list[str] = []
         self.states: defaultdict[str, list[CourseState]] = defaultdict(list)
         self._checked: list[tuple[Path, str, str]] = []
+        self._reviewed: list[tuple[Path, str, str]] = []
         self._files: dict[str, dict[Path, tuple[str, str]]] = {name: {} for name in COURSE_TABLES}
 
     def course_rows(self, out: Path, roster: Roster | None) -> Iterator[dict[str, object]]:
@@ -168,6 +177,8 @@ class _Gathered:
                 if good and name in record.outputs:
                     who = (course.patient_id, course.course_id)
                     self._files[table][folder / name] = who
+            if (folder / REVIEW_FOLDER).is_dir():
+                self._reviewed.append((folder, course.patient_id, course.course_id))
             checked = records.get("quality")
             if checked is not None and checked.status in (DONE, PARTIAL):
                 self._checked.append((folder, course.patient_id, course.course_id))
@@ -200,6 +211,19 @@ class _Gathered:
         for path, reason in joined.failures:
             self.failures.append(failure_row(*files[path], "aggregate", table, reason, path))
         return joined
+
+    def review_rows(self) -> Iterator[dict[str, str]]:
+        """The rows of `reviews`: every verdict on every course."""
+        for folder, patient, course in self._reviewed:
+            try:
+                rows, errors = review_rows(folder)
+            except DataError as error:
+                rows, errors = [], [error]
+            yield from rows
+            self.failures += [
+                failure_row(patient, course, "aggregate", "reviews", str(error), folder)
+                for error in errors
+            ]
 
     def quality_rows(self, results: Path, config: Config) -> Iterator[dict[str, object]]:
         """The rows of `quality`: those of every course, then those of the cohort."""
