@@ -30,6 +30,7 @@ COMMANDS = {
     "dvh": "DVH of loose files, no course needed",
     "compare": "structures of two structure sets, by standard name",
     "segment": "automatic contours of one image by TotalSegmentator or an nnU-Net model",
+    "radiomics": "features of the structures on one image, by pyradiomics",
     "sum-dose": "add dose files, physically or as EQD2, into one RTDOSE",
     "aggregate": "join all courses of an output folder into results/",
     "report": "write the HTML report of an output folder",

@@ -24,11 +24,13 @@ from .section import (
     Metric,
     Names,
     NonZero,
+    ParameterFile,
     PositiveFloat,
     PositiveInt,
     Section,
     Text,
     goal_templates,
+    parameter_presets,
     unique,
 )
 from .structures import StructureKeys
@@ -232,16 +234,32 @@ class DvhKeys(Section):
 class RadiomicsKeys(Section):
     """Image features."""
 
-    enabled: bool = Field(False, description="extract features")
-    params: ExistingFile | None = Field(
-        None, description="pyradiomics parameter file; null: the preset of the image's modality"
+    enabled: bool = Field(
+        False, description="extract features of every structure on the planning image, MR and PET"
     )
-    rois: Names = Field((), description="only these structures; empty: all")
+    params: ParameterFile | None = Field(
+        None,
+        description="pyradiomics parameter file, or the name of a preset; null: the preset of the "
+        f"image's modality ({', '.join(parameter_presets())})",
+    )
+    rois: Names = Field(
+        (), description="only these structures, by name or standard name; empty: all"
+    )
     skip: Names = Field((), description="but not these")
+    dose: bool = Field(
+        False, description="features of the doses too (dosiomics), by the preset dose"
+    )
+    large_cc: PositiveFloat = Field(
+        3000.0,
+        description="cc; larger structures on CT get the coarser preset ct_large, unless params "
+        "names a file",
+    )
     min_voxels: PositiveInt = Field(
         64, description="voxels; a smaller structure is a row with the reason and no features"
     )
-    timeout_s: PositiveFloat = Field(600.0, description="seconds for one structure")
+    timeout_s: PositiveFloat = Field(
+        600.0, description="seconds for one structure; a slower one is a row with the reason"
+    )
     robustness: RobustnessKeys = Field(RobustnessKeys(), description="robustness of the features")
 
 

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from ..errors import ConfigError
 from ..radiomics.parameters import FEATURE_CLASSES, IMAGE_TYPES, Parameters
 from .reading import read_section
-from .section import PositiveFloat, PositiveInt, Section, Text, nearest
+from .section import PositiveFloat, PositiveInt, Section, Text, nearest, parameter_presets
 
 Axis = Annotated[int, Field(ge=0, le=2)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -145,20 +145,14 @@ def _known(value: Mapping[str, object], names: tuple[str, ...], what: str) -> Ma
     return value
 
 
-def presets() -> dict[str, Path]:
-    """The parameter files that come with RT Pipeline, by name."""
-    folder = Path(__file__).resolve().parents[1] / "radiomics" / "presets"
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-
-
 def read_parameters(path: Path) -> Parameters:
     """The parameters of a file, or of a preset by its name.
 
     Raises `ConfigError` with line and key of everything that is wrong in it.
     """
     path = Path(path)
-    if not path.is_file() and str(path) in presets():
-        path = presets()[str(path)]
+    if not path.is_file():
+        path = parameter_presets().get(str(path), path)
     content = read_section(path, ParameterFile)
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()

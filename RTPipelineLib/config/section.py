@@ -88,6 +88,24 @@ def _names_file(path: Path, info: ValidationInfo) -> Path:
     return file
 
 
+def parameter_presets() -> dict[str, Path]:
+    """The radiomics parameter files that come with RT Pipeline, by name."""
+    folder = Path(__file__).resolve().parents[1] / "radiomics" / "presets"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def _parameter_file(path: Path, info: ValidationInfo) -> Path:
+    """A file of the user's, or the name of a preset; its keys are all valid."""
+    from .radiomics_file import read_parameters
+
+    file = parameter_presets().get(str(path)) or _existing_file(path, info)
+    try:
+        read_parameters(file)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+    return file
+
+
 def _existing_path(path: Path, info: ValidationInfo) -> Path:
     folder = (info.context or {}).get("folder")
     full = path if folder is None else folder / path
@@ -161,6 +179,7 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 NonZero = Annotated[float, AfterValidator(_not_zero)]
 ExistingFile = Annotated[Path, AfterValidator(_existing_file)]
 GoalsFile = Annotated[Path, AfterValidator(_goal_file)]
+ParameterFile = Annotated[Path, AfterValidator(_parameter_file)]
 NamesFile = Annotated[Path, AfterValidator(_names_file)]
 ExistingPath = Annotated[Path, AfterValidator(_existing_path)]
 Metric = Annotated[str, AfterValidator(check_metric)]

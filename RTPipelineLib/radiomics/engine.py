@@ -8,7 +8,7 @@ thing is stricter than pyradiomics: filters always get the padding that they nee
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -18,13 +18,14 @@ import numpy as np
 from ..errors import DataError, GeometryError, UsageError
 from ..model import Mask, Volume
 from .filters import Filter, apply, filters_of
-from .grouping import grouped
+from .grouping import MAX_ROIS, grouped
 from .lattice import Lattice
 from .parameters import Parameters
 from .roi import Box, Roi, roi_on, tight
 from .texture import feature_values, shape_values
 
 ENGINE = "pyradiomics"
+Began = Callable[[str, int | None], None]
 _DISTRIBUTIONS = ("pyradiomics-cuda", "pyradiomics")
 
 
@@ -141,20 +142,23 @@ class Extraction:
         extent, scale = around.padded(padding, limits), around.padded((self._padding,) * 3, limits)
         return PreparedRoi(mask.name, native, lattice, roi, extent, scale)
 
-    def groups(self, rois: Sequence[PreparedRoi]) -> list[list[int]]:
-        """Numbers of the ROIs that had better be computed together."""
+    def groups(self, rois: Sequence[PreparedRoi], most: int = MAX_ROIS) -> list[list[int]]:
+        """Numbers of the ROIs that had better be computed together, `most` at a time."""
         found = []
         for lattice in dict.fromkeys(roi.lattice for roi in rois):
             own = [n for n, roi in enumerate(rois) if roi.lattice == lattice]
             padding = self.parameters.widest_padding(lattice.spacing[::-1])[::-1]
             boxes = [rois[n].roi.box.padded(padding, lattice.limits) for n in own]
-            found += [[own[n] for n in group] for group in grouped(boxes)]
+            found += [[own[n] for n in group] for group in grouped(boxes, most)]
         return found
 
-    def run(self, rois: Sequence[PreparedRoi]) -> Iterator[tuple[int, RoiFeatures | DataError]]:
+    def run(
+        self, rois: Sequence[PreparedRoi], began: Began = lambda what, number: None
+    ) -> Iterator[tuple[int, RoiFeatures | DataError]]:
         """(number, features or why there are none) of these ROIs, which share their filters.
 
-        They have one lattice, as `groups` puts them together.
+        They have one lattice, as `groups` puts them together. `began` hears of every step: what it
+        is, and the number of the ROI when it is about one alone.
         """
         lattice = rois[0].lattice
         wanted = filters_of(self.parameters, lattice.spacing)
@@ -167,12 +171,16 @@ class Extraction:
         region = lattice.image(self.array, box, interpolator)
         shares = [_Share(one, region[one.roi.box.within(box)]) for one in rois]
         for each in wanted:
+            began(each.image_type, None)
             self._filter(each, region, box, rois, shares)
         for number, share in enumerate(shares):
+            began(share.one.name, number)
             try:
                 yield number, share.features(self.parameters)
             except DataError as error:
                 yield number, error
+            except (ArithmeticError, ValueError, RuntimeError) as error:  # pyradiomics, ITK, NumPy
+                yield number, DataError(f"{share.one.name}: pyradiomics failed: {error}")
             share.images.clear()
 
     def _filter(

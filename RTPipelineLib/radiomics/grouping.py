@@ -14,15 +14,16 @@ MAX_REGION_VOXELS = 8_000_000
 MAX_ROIS = 8
 
 
-def grouped(boxes: Sequence[Box]) -> list[list[int]]:
-    """Numbers of the boxes in groups; the pair that saves most is joined first."""
+def grouped(boxes: Sequence[Box], most: int = MAX_ROIS) -> list[list[int]]:
+    """Numbers of the boxes in groups of at most `most`; the pair that saves most is joined
+    first."""
     groups = [[n] for n in range(len(boxes))]
     around = list(boxes)
     while True:
         best, saving = None, 0
         for a in range(len(groups)):
             for b in range(a + 1, len(groups)):
-                if len(groups[a]) + len(groups[b]) > MAX_ROIS:
+                if len(groups[a]) + len(groups[b]) > min(most, MAX_ROIS):
                     continue
                 union = Box.around([around[a], around[b]])
                 saved = around[a].voxels + around[b].voxels - union.voxels

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from .codebook_radiomics import CLUSTERS, LONG, ROBUSTNESS
+from .codebook_radiomics import CLUSTERS, FEATURES, LONG, ROBUSTNESS
 from .entry import NUMBER, Entry
 
 if TYPE_CHECKING:
@@ -394,6 +394,7 @@ ENTRIES: Mapping[str, tuple[Entry, ...]] = {
     "agreement_dose": _AGREEMENT_DOSE,
     "dvh_tps": _COMPARISON,
     "dvh_crosscheck": _COMPARISON,
+    "radiomics": FEATURES,
     "radiomics_long": LONG,
     "radiomics_clusters": CLUSTERS,
     "robustness": ROBUSTNESS,

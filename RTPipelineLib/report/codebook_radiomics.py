@@ -17,6 +17,42 @@ _ROI = (
 )
 _FEATURE = Entry("feature", "", "Image type, class and feature as pyradiomics names them")
 
+_IBSI = "IBSI 1: Zwanenburg et al., Radiology 295 (2020) 328; pyradiomics: van Griethuysen et al., "
+_IBSI += "Cancer Res 77 (2017) e104"
+
+_ID = Entry("patient_id", "", "Patient ID of the course's objects", "PS3.3 C.7.1.1 (0010,0020)")
+FEATURES = (
+    _ID,
+    Entry("course_id", "", "Course within the patient: plan date and label; never renamed"),
+    Entry("source", "", "Who made the ROI: clinical, or the program"),
+    Entry("roi_number", "", "ROI Number in its structure set", "PS3.3 C.8.8.5 (3006,0022)"),
+    Entry("roi_name", "", "ROI Name as the structure set has it", "PS3.3 C.8.8.5 (3006,0026)"),
+    Entry("roi_standard_name", "", "Standard name; empty: none"),
+    Entry("structure_set_uid", "", "SOP Instance UID of the structure set; empty: none"),
+    Entry(
+        "image", "", "Volume that the features are of: its name in image/, or dose:<dose source>"
+    ),
+    Entry("modality", "", "Modality of the image; RTDOSE for a dose"),
+    Entry("image_unit", "", "Unit of the values: HU, SUV (by body weight), Gy, 1 (MR)"),
+    Entry("image_series_uid", "", "Series Instance UID of the image", "PS3.3 C.7.3.1"),
+    Entry("engine", "", "What computed the features"),
+    Entry("engine_version", "", "Package that provides the engine, with its version"),
+    Entry("versions", "", "Versions of the packages that the values depend on"),
+    Entry("parameters", "", "Parameter file, or preset, that the features were computed by"),
+    Entry("parameters_sha256", "", "SHA-256 of that file"),
+    Entry("voxels", "", "Voxels of the image in the ROI"),
+    Entry("analysed_voxels", "", "Voxels in the ROI after resampling and resegmentation"),
+    Entry("reason", "", "Why there are no features; empty: there are"),
+    Entry("notes", "", "What could not be computed"),
+    Entry("flags", "", "What to know about this row, ids separated by semicolons; empty: nothing"),
+    Entry(
+        "<filter>_<class>_<feature>",
+        "as the feature",
+        "Feature <feature> of the class <class> on the image type <filter>",
+        _IBSI,
+    ),
+)
+
 ROBUSTNESS = (
     Entry(
         "variation",

@@ -45,6 +45,7 @@ COURSE_TABLES = {
     "goals": ("dvh", "dvh/goals.parquet"),
     "dvh_tps": ("dvh", "dvh/tps.parquet"),
     "dvh_crosscheck": ("dvh", "dvh/crosscheck.parquet"),
+    "radiomics": ("radiomics", "radiomics/features.parquet"),
 }
 COUNTS = ("image_files", "image_series", "structure_sets", "plans", "doses")  # in `courses`
 SHOWN = 20  # lines of one kind at the end of a run

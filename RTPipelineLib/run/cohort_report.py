@@ -18,7 +18,7 @@ from ..stages.facts import course_row
 from .ledger import valid_record
 
 # Stages that run only when the configuration asks for them.
-ON_REQUEST = ("register", "segment")
+ON_REQUEST = ("register", "segment", "radiomics")
 
 
 def write_cohort_report(out: Path) -> Path:

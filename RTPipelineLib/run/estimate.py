@@ -34,6 +34,7 @@ ASSUMED: Mapping[str, Rate] = {
     "structures": Rate(10.0, 0.0, 0.005),
     "dose": Rate(2.0, 30.0, 0.001, 1.0),
     "dvh": Rate(5.0, 20.0, 0.002),
+    "radiomics": Rate(120.0, 600.0, 0.005),
     "quality": Rate(2.0, 0.0, 0.00005),
     "report": Rate(5.0, 0.0, 0.002),
 }

@@ -34,7 +34,7 @@ from .snakemake import SnakemakeEngine, find_snakemake
 log = logging.getLogger(__name__)
 
 ALL_DONE, SOME_FAILED = 0, 3
-NOT_USED_YET = ("radiomics",)
+NOT_USED_YET = ("radiomics.robustness",)
 
 
 def run_pipeline(request: RunRequest, reporter: Reporter) -> int:

@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 from pydantic import ValidationError
 
 from ..config import Config, load_config
 from ..config.keys import SegmentationModel
-from ..dicom.image import read_series
-from ..dicom.index import ImageSeries, Index
-from ..errors import DataError, UsageError
-from ..geometry import Grid
+from ..errors import UsageError
 from ..platform import write_json
-from ..resample import resample_onto
 from ..segmentation.models import OVERVIEW, find_models
 from ..segmentation.run import DONE
 from ..stages.segment_files import write_result
-from ..stages.segmenter import Segmenter, SourceImage, settings_of
+from ..stages.segmenter import Segmenter, settings_of
+from .loose_image import find_image
 
 log = logging.getLogger(__name__)
 
 ALL_DONE, SOME_FAILED = 0, 3
-VOLUME_ENDINGS = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
 
 
 class Reporter(Protocol):
@@ -58,7 +52,7 @@ def segment_image(request: SegmentRequest, reporter: Reporter) -> int:
 
     Raises `UsageError` before any work when something is missing or contradicts itself.
     """
-    image = _source(request)
+    image = find_image(request.image, request.modality, request.series)
     config = _config(request, image.modality)
     models = find_models(config)
     request.output.mkdir(parents=True, exist_ok=True)
@@ -108,71 +102,3 @@ def _config(request: SegmentRequest, modality: str) -> Config:
         raise UsageError(f"--{option}: {first['msg'].removeprefix('Value error, ')}") from None
     keys = config.segmentation.model_copy(update={"models": (model,)})
     return config.model_copy(update={"segmentation": keys})
-
-
-def _source(request: SegmentRequest) -> SourceImage:
-    """The image of a file or of a DICOM folder."""
-    path = request.image
-    if path.is_dir():
-        return _series(path, request.series)
-    if not path.is_file():
-        raise UsageError(f"{path} does not exist; give a volume or a folder with a DICOM series")
-    if not path.name.lower().endswith(VOLUME_ENDINGS):
-        raise UsageError(
-            f"{path} is no volume that can be read ({', '.join(VOLUME_ENDINGS)}); for DICOM give "
-            "the folder of the series"
-        )
-    array, grid, modality = _read_volume(path)
-    name = path.name.partition(".")[0]
-    modality = request.modality or modality
-    if modality not in ("CT", "MR", "PT"):
-        raise UsageError(f"{path} does not say what it is; give --modality CT, MR or PT")
-    return SourceImage(name, modality, "", True, (), lambda: (array, grid))
-
-
-def _read_volume(path: Path) -> tuple[np.ndarray, Grid, str]:
-    import SimpleITK
-
-    try:
-        image = SimpleITK.ReadImage(str(path))
-    except RuntimeError as error:
-        raise UsageError(f"{path} cannot be read: {str(error).strip().splitlines()[-1]}") from error
-    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
-        raise UsageError(f"{path} is not a volume of single values")
-    ni, nj, nk = image.GetSize()
-    direction = np.array(image.GetDirection()).reshape(3, 3)
-    grid = Grid(image.GetOrigin(), direction, image.GetSpacing(), (nk, nj, ni))
-    modality = image.GetMetaData("modality") if image.HasMetaDataKey("modality") else ""
-    return SimpleITK.GetArrayFromImage(image), grid, modality
-
-
-def _series(folder: Path, wanted: str | None) -> SourceImage:
-    """The one image series of a folder, or the one whose UID was given."""
-    with tempfile.TemporaryDirectory() as scratch, Index(Path(scratch) / "index.sqlite") as index:
-        index.update(folder)
-        series = [s for s in index.series() if s.modality in ("CT", "MR", "PT")]
-        chosen = _chosen(folder, series, wanted)
-        paths = tuple(folder / name for name in index.series_files(chosen.key))
-    try:
-        volume = read_series(paths)
-    except DataError as error:
-        raise UsageError(str(error)) from error
-    grid = volume.grid.with_uniform_slices()
-    array = volume.array
-    if grid is not volume.grid:
-        array = resample_onto(array.astype(np.float32), volume.grid, grid)
-    return SourceImage(
-        folder.name, volume.modality, volume.frame_uid, True, paths, lambda: (array, grid)
-    )
-
-
-def _chosen(folder: Path, series: list[ImageSeries], wanted: str | None) -> ImageSeries:
-    fitting = [s for s in series if wanted in (None, s.series_uid, s.key)]
-    if len(fitting) == 1:
-        return fitting[0]
-    known = "; ".join(f"{s.key} ({s.modality}, {s.n_files} files)" for s in series[:10])
-    if not series:
-        raise UsageError(f"{folder} holds no CT, MR or PET series")
-    if not fitting:
-        raise UsageError(f"--series {wanted}: {folder} holds {known}")
-    raise UsageError(f"{folder} holds {len(fitting)} series, give one by --series: {known}")

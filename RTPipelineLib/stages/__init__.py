@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 DONE, PARTIAL, FAILED, SKIPPED = "done", "partial", "failed", "skipped"
 
 # In the order in which they run.
-STAGES = ("load", "register", "segment", "structures", "dose", "dvh", "quality", "report")
+STAGES = (
+    *("load", "register", "segment", "structures", "dose", "dvh"),
+    *("radiomics", "quality", "report"),
+)
 
 
 @dataclass(frozen=True)
