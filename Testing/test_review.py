@@ -178,7 +178,7 @@ def test_verdicts_from_the_command_line_stand_in_the_results(course, capsys):
     (course / "review" / "bad.json").write_text("{")
     assert main(["aggregate", str(out), "--quiet"]) == 3
     table = pd.read_parquet(out / "results" / "reviews.parquet")
-    assert list(table.item) == ["Heart", ""]
-    assert list(table.verdict) == ["accept", "flag"]
+    assert list(table.item) == ["", "Heart"]
+    assert list(table.verdict) == ["flag", "accept"]
     failures = pd.read_csv(out / "results" / "failures.csv")
     assert failures.error.str.contains("bad.json").sum() == 1
