@@ -55,6 +55,8 @@ def _groups(sources: _Sources, schema: pyarrow.Schema, name: str) -> Iterator[py
         if sum(part.num_rows for part in group) >= _GROUP_ROWS:
             yield pyarrow.concat_tables(group)
             group.clear()
+            # Kept for later by the pool, it would be the parent's memory all the same.
+            pyarrow.default_memory_pool().release_unused()
     if group:
         yield pyarrow.concat_tables(group)
 
