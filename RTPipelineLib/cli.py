@@ -38,6 +38,7 @@ COMMANDS = {
     "review": "a verdict on a course or a structure, and the verdicts so far",
     "config": "check a configuration, or print the commented defaults",
     "demo": "make a synthetic cohort as DICOM and run the pipeline on it",
+    "validate": "commissioning: closed forms and synthetic patients on this machine",
     "doctor": "what works on this machine, and what to install",
 }
 

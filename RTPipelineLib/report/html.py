@@ -61,7 +61,7 @@ def course_page(facts: CourseReport) -> str:
         element("h1", "Course ", facts.course_id),
         element("p", "Patient ", element("b", facts.patient_id or NO_PATIENT_ID)),
     ]
-    return _page(
+    return page(
         title,
         head,
         [
@@ -86,7 +86,7 @@ def cohort_page(facts: CohortReport) -> str:
     waiting = sum(bool(line.waiting) for line in facts.courses)
     counts = f"{counted(len(facts.courses), 'course')} of {counted(patients, 'patient')}, "
     counts += f"{counted(len(facts.failures), 'failure')}, {waiting} waiting for a decision"
-    return _page(
+    return page(
         facts.title,
         [element("h1", facts.title), element("p", counts)],
         [
@@ -98,7 +98,8 @@ def cohort_page(facts: CohortReport) -> str:
     )
 
 
-def _page(title: str, head: Sequence[Content], sections: Sequence[Content]) -> str:
+def page(title: str, head: Sequence[Content], sections: Sequence[Content]) -> str:
+    """A page that needs nothing but itself: no script, no other file, no network."""
     style = resources.files(__package__).joinpath("style.css").read_text(encoding="utf-8")
     policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
     document = element(

@@ -30,7 +30,7 @@ def check_dicom_folder(folder: Path) -> None:
 
 def link_summary(index: Index, dicom_dir: Path) -> str:
     """The courses that a run would find, one a line, for `rtpipeline index`."""
-    courses = link_courses(_inputs(index), dicom_root=str(dicom_dir))
+    courses = link_courses(inputs_of(index), dicom_root=str(dicom_dir))
     lines = [f"{len(courses)} courses"]
     for placement in place(courses, dicom_dir / "nowhere"):
         course = placement.course
@@ -67,7 +67,7 @@ def find_courses(
             report.unreadable,
             report.seconds,
         )
-        inputs = _inputs(index)
+        inputs = inputs_of(index)
         damaged = any(item.damaged for item in index.unreadable())
         if not inputs.objects and not inputs.series and not damaged:
             raise UsageError(
@@ -114,7 +114,7 @@ def _warn_of_strangers(
             )
 
 
-def _inputs(index: Index) -> Inputs:
+def inputs_of(index: Index) -> Inputs:
     """Objects and series of the index. Of a UID that stands for two different contents nothing is
     used: RT objects are left out, and a series gets all files of it, which its reader refuses."""
     conflicts = {uid: paths for uid, paths, identical in index.duplicates() if not identical}

@@ -130,7 +130,7 @@ def test_a_series_gets_both_contents_of_a_uid_so_that_its_reader_refuses_it():
         series=list,
         series_files=lambda key: ["a", "c", "e"],
     )
-    inputs = find._inputs(index)
+    inputs = find.inputs_of(index)
     assert inputs.files_of("CT") == ["a", "b", "c", "e"]
     assert [item.sop_uid for item in inputs.objects] == ["2"]
 

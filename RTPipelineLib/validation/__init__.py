@@ -1,0 +1,1 @@
+"""Commissioning: what this installation computes on this machine, against what is known."""
