@@ -9,15 +9,19 @@ Theory of Computing 8 (2012) 415), here by trying all steps within reach: a marg
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from itertools import product
 
 import numpy as np
 
-from .surface import INSIDE, Crossings, crossings
+from .surface import INSIDE, Crossings, crossings, thin_voxels
 
 # One radius (towards lower index, towards higher index) in mm for each array axis.
 Radii = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 # Squared gauges beyond: as good as infinite.
 FAR = np.float32(1e9)
+# Fine voxels along each side of a part that is worked on at a time.
+TILE = 40
 
 
 def surface_gauge(
@@ -36,7 +40,8 @@ def surface_gauge(
     """
     fine_mm = tuple(s / d for s, d in zip(spacing_mm, divide, strict=True))
     shape = tuple(n * d for n, d in zip(share.shape, divide, strict=True))
-    families = [crossings(share, divide, axis, axes) for axis in axes]
+    thin = thin_voxels(share) if len(axes) == 3 else None
+    families = [crossings(share, divide, axis, axes, thin) for axis in axes]
     squares = [_along_lines(f, shape, fine_mm[f.axis], radii_mm[f.axis]) for f in families]
     # Each family has still to spread along the other axes; families that share an axis share work.
     done: tuple[int, ...] = axes[:1]
@@ -57,67 +62,65 @@ def _inside(
     inside = share >= INSIDE
     for axis, parts in enumerate(divide):
         inside = inside.repeat(parts, axis=axis)
-    votes = np.zeros(inside.shape, dtype=np.int8)  # no family has the last word
+    votes = np.zeros(inside.size, dtype=np.int8)  # no family has the last word
     for family in families:
-        order = [a for a in range(3) if a != family.axis] + [family.axis]
-        lines = votes.transpose(order)  # a view
-        nearest = np.rint(family.position).astype(np.int64)
-        for shift in range(-2 * divide[family.axis], 2 * divide[family.axis] + 1):
-            cell = nearest + shift
-            there = np.flatnonzero((cell >= 0) & (cell < lines.shape[2]))
-            side = np.where((family.position - cell) * family.outward > 0, 1, -1)
-            index = family.line[there, 0], family.line[there, 1], cell[there]
-            np.add.at(lines, index, side[there].astype(np.int8))
+        for place, beyond, found in _near(family, inside.shape, 2 * divide[family.axis]):
+            np.add.at(votes, place, np.where(beyond * family.outward[found] > 0, -1, 1))
+    votes = votes.reshape(inside.shape)
     return np.where(votes == 0, inside, votes > 0)
 
 
 def _along_lines(
     found: Crossings, shape: tuple[int, ...], step_mm: float, radii_mm: tuple[float, float]
 ) -> np.ndarray:
-    """Squared gauge to the nearest crossing of the same line."""
-    order = [a for a in range(3) if a != found.axis] + [found.axis]
-    sizes = tuple(shape[a] for a in order)
-    cell = np.clip(np.rint(found.position), 0, sizes[2] - 1).astype(np.int64)
-    where = np.ravel_multi_index((found.line[:, 0], found.line[:, 1], cell), sizes)
-    before = np.full(math.prod(sizes), -np.inf, dtype=np.float32)
-    after = np.full(math.prod(sizes), np.inf, dtype=np.float32)
-    position = found.position.astype(np.float32)
-    np.maximum.at(before, where, position)
-    np.minimum.at(after, where, position)
-    before, after = before.reshape(sizes), after.reshape(sizes)
-    np.maximum.accumulate(before, axis=2, out=before)
-    backwards = after[..., ::-1]
-    np.minimum.accumulate(backwards, axis=2, out=backwards)
-    centre = np.arange(sizes[2], dtype=np.float32)
-    nearest = np.minimum(
-        _square(centre - before, step_mm, radii_mm), _square(centre - after, step_mm, radii_mm)
-    )
-    inverse = np.argsort(order)
-    return np.ascontiguousarray(nearest.transpose(inverse))
-
-
-def _square(steps: np.ndarray, step_mm: float, radii_mm: tuple[float, float]) -> np.ndarray:
-    """Squared gauge of offsets in steps along one axis."""
+    """Squared gauge to the nearest crossing of the same line, as far as it matters."""
+    nearest = np.full(math.prod(shape), FAR, dtype=np.float32)
     low, high = (np.float32(step_mm / radius) for radius in radii_mm)
-    gauge = np.maximum(steps * high, steps * -low)
-    return np.minimum(gauge * gauge, FAR)
+    for place, beyond, _ in _near(found, shape, math.ceil(max(radii_mm) / step_mm) + 2):
+        np.minimum.at(nearest, place, np.maximum(beyond * high, beyond * -low) ** 2)
+    return nearest.reshape(shape)
+
+
+def _near(
+    found: Crossings, shape: tuple[int, ...], reach: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """For every shift within `reach`: flat places of the fine voxels so far from the crossings on
+    their lines, how many steps they lie beyond them (float32), and the crossings' numbers."""
+    strides = np.cumprod([1, *shape[:0:-1]])[::-1]
+    first, second = (a for a in range(3) if a != found.axis)
+    line = found.line[:, 0] * strides[first] + found.line[:, 1] * strides[second]
+    cell = np.rint(found.position).astype(np.int64)
+    for shift in range(-reach, reach + 1):
+        at = cell + shift
+        there = np.flatnonzero((at >= 0) & (at < shape[found.axis]))
+        beyond = (at - found.position)[there].astype(np.float32)
+        yield line[there] + at[there] * strides[found.axis], beyond, there
 
 
 def _spread(
     squares: np.ndarray, axis: int, step_mm: float, radii_mm: tuple[float, float]
 ) -> np.ndarray:
-    """Least, over all voxels along `axis`, of their square plus that of the offset from them."""
+    """Least, over all voxels along `axis`, of their square plus that of the offset from them.
+
+    Tile by tile: most hold nothing that is near, and one fits into the processor's cache.
+    """
     result = squares.copy()
-    other = np.empty_like(squares)
     size = squares.shape[axis]
-    for side, radius in zip((-1, 1), radii_mm, strict=True):
-        for step in range(1, min(math.ceil(radius / step_mm) + 2, size - 1) + 1):
-            to = [slice(None)] * 3
-            to[axis] = slice(step, None) if side > 0 else slice(None, -step)
-            source = [slice(None)] * 3
-            source[axis] = slice(None, -step) if side > 0 else slice(step, None)
-            moved = other[tuple(to)]
-            np.add(squares[tuple(source)], np.float32((step * step_mm / radius) ** 2), out=moved)
-            target = result[tuple(to)]
-            np.minimum(target, moved, out=target)
+    for corner in product(*(range(0, n, TILE) for n in squares.shape)):
+        tile = [slice(a, min(a + TILE, n)) for a, n in zip(corner, squares.shape, strict=True)]
+        source = squares[tuple(tile)]
+        if source.min() >= FAR:
+            continue
+        begin, end = tile[axis].start, tile[axis].stop
+        moved = np.empty_like(source)
+        for side, radius in zip((-1, 1), radii_mm, strict=True):
+            for step in range(1, math.ceil(radius / step_mm) + 3):
+                np.add(source, np.float32((step * step_mm / radius) ** 2), out=moved)
+                low, high = begin + side * step, end + side * step
+                tile[axis] = slice(max(low, 0), max(min(high, size), 0))
+                target = result[tuple(tile)]
+                inside = [slice(None)] * 3
+                inside[axis] = slice(tile[axis].start - low, tile[axis].stop - low)
+                if target.size:
+                    np.minimum(target, moved[tuple(inside)], out=target)
     return result

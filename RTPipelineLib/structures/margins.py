@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import GeometryError
 from ..geometry import Grid
 from ..model import Mask
-from .distance import Radii, surface_gauge
+from .distance import FAR, Radii, surface_gauge
 from .lattice_boxes import cropped, filled_box
 from .level_set import coarse_mean, share_below_plane
 from .surface import INSIDE
@@ -111,6 +111,9 @@ def add_margin(mask: Mask, margins: Margins | float) -> Mask:
     reaching beyond the mask's grid where it grew. Beyond its own grid a mask is empty: what ends at
     the grid is shrunk from there as well. Slices must be evenly spaced. Raises `GeometryError`
     for six directions on an oblique grid.
+
+    What has no surface does not grow and has the flag `margin-too-thin`: thinner than a tenth of a
+    voxel everywhere, or wide and nowhere full (a probability is no share).
     """
     if not isinstance(margins, Margins):
         margins = Margins.even(float(margins))
@@ -120,13 +123,17 @@ def add_margin(mask: Mask, margins: Margins | float) -> Mask:
     share, grid = _fitted(mask, grown)
     if share.size == 0:
         return cropped(mask)
+    flags = mask.flags
     if grown.largest > 0:
-        share = np.maximum(_grown(share, grid, grown.along(grid)), share)
+        larger, has_surface = _grown(share, grid, grown.along(grid))
+        share = np.maximum(larger, share)
+        if not has_surface:
+            flags = (*flags, "margin-too-thin")
     if shrunk.largest > 0:
         outside = 1 - share
-        grown_outside = _grown(outside, grid, shrunk.mirrored().along(grid))
+        grown_outside, _ = _grown(outside, grid, shrunk.mirrored().along(grid))
         share = 1 - np.maximum(grown_outside, outside)
-    return cropped(replace(mask, array=share, grid=grid))
+    return cropped(replace(mask, array=share, grid=grid, flags=flags))
 
 
 def _fitted(mask: Mask, grown: Margins) -> tuple[np.ndarray, Grid]:
@@ -144,8 +151,9 @@ def _fitted(mask: Mask, grown: Margins) -> tuple[np.ndarray, Grid]:
     return share, Grid(origin, mask.grid.direction, mask.grid.spacing_mm, share.shape)
 
 
-def _grown(share: np.ndarray, grid: Grid, radii: Radii) -> np.ndarray:
-    """Shares after growth, block by block; blocks far from the surface are what they were."""
+def _grown(share: np.ndarray, grid: Grid, radii: Radii) -> tuple[np.ndarray, bool]:
+    """Shares after growth, block by block, and whether there was any surface to grow; blocks far
+    from it are what they were."""
     spacing = tuple(float(s) for s in grid.spacing_mm[::-1])
     for length in FINE_MM:
         divide = tuple(max(1, math.ceil(s / length - 0.05)) for s in spacing)
@@ -154,7 +162,7 @@ def _grown(share: np.ndarray, grid: Grid, radii: Radii) -> np.ndarray:
     fine = [s / d for s, d in zip(spacing, divide, strict=True)]
     least = LEAST_STEPS * max(fine)
     reach = [math.ceil(max(*pair, least) / s) + PAD for pair, s in zip(radii, spacing, strict=True)]
-    result = np.empty_like(share)
+    result, has_surface = np.empty_like(share), False
     for block in _blocks(share.shape, reach, math.prod(divide)):
         wide = tuple(
             slice(max(part.start - r, 0), part.stop + r)
@@ -165,11 +173,13 @@ def _grown(share: np.ndarray, grid: Grid, radii: Radii) -> np.ndarray:
             for part, w in zip(block, wide, strict=True)
         )
         around = share[wide]
-        if around.max() < INSIDE or around.min() >= INSIDE:
-            result[block] = around.max() >= INSIDE
+        if not around.any() or around.min() >= INSIDE:
+            result[block] = around.any()
         else:
-            result[block] = _grown_block(around, spacing, divide, radii)[inner]
-    return result
+            larger, found = _grown_block(around, spacing, divide, radii)
+            result[block] = larger[inner]
+            has_surface |= found
+    return result, has_surface
 
 
 def _blocks(
@@ -195,19 +205,21 @@ def _grown_block(
     spacing: tuple[float, float, float],
     divide: tuple[int, int, int],
     radii: Radii,
-) -> np.ndarray:
-    """Shares after growth of one block."""
+) -> tuple[np.ndarray, bool]:
+    """Shares after growth of one block, and whether it holds any surface."""
     fine = tuple(s / d for s, d in zip(spacing, divide, strict=True))
     least = LEAST_STEPS * max(fine)
     reach: Radii = tuple(tuple(max(r, least) for r in pair) for pair in radii)
     gauge = surface_gauge(share, spacing, divide, reach)
+    if np.abs(gauge).min() >= math.sqrt(FAR):
+        return share, False
     # Every fine voxel further from the new surface than this is on one side of it, whole.
     short = max(b - a for p, q in zip(radii, reach, strict=True) for a, b in zip(p, q, strict=True))
     near = (math.hypot(*fine) / 2 + short) / min(min(pair) for pair in reach)
     covered = (gauge < 1).astype(np.float32)
     band = np.flatnonzero(np.abs(gauge.ravel() - 1) <= near)
     covered.ravel()[band] = _band_shares(gauge, band, fine, radii, reach)
-    return coarse_mean(covered, divide)
+    return coarse_mean(covered, divide), True
 
 
 def _band_shares(
@@ -218,15 +230,18 @@ def _band_shares(
     reach: Radii,
 ) -> np.ndarray:
     """Covered shares of the fine voxels (flat indices) near the new surface."""
-    slope = _slopes(gauge, band, fine)
+    even = all(low == high for low, high in reach)
+    slope = _slopes(gauge, band, fine, even)
     length = np.linalg.norm(slope, axis=1)
     known = length > 0
     length = np.where(known, length, 1.0)
     normal = slope / length[:, None]
     value = gauge.ravel()[band]
-    distance = (1 - value) / length
+    margin = _support(normal, radii)
     # Where the margin is smaller than the reach, go back along the normal by the difference.
-    distance -= _support(normal, reach) - _support(normal, radii)
+    distance = (1 - value) / length - _support(normal, reach) + margin
+    if not even:  # within the old surface the gauge has the radii of the other side: count from it
+        distance = np.where(value < 0, margin - value / length, distance)
     share = share_below_plane(distance, normal * np.array(fine))
     return np.where(known, share, value < 1).astype(np.float32)
 
@@ -240,9 +255,11 @@ def _support(normal: np.ndarray, radii: Radii) -> np.ndarray:
     return np.sqrt(total)
 
 
-def _slopes(gauge: np.ndarray, band: np.ndarray, fine: tuple[float, float, float]) -> np.ndarray:
-    """(n, 3) gradient of the gauge per mm. Outside the old surface it is not taken across it: the
-    gauge has other radii there."""
+def _slopes(
+    gauge: np.ndarray, band: np.ndarray, fine: tuple[float, float, float], even: bool
+) -> np.ndarray:
+    """(n, 3) gradient of the gauge per mm. Outside the old surface it is not taken across it, nor
+    from inside where opposite margins are not `even`: the gauge has other radii there."""
     index = np.unravel_index(band, gauge.shape)
     here = gauge.ravel()[band].astype(np.float64)
     slope = np.empty((len(band), 3))
@@ -253,7 +270,7 @@ def _slopes(gauge: np.ndarray, band: np.ndarray, fine: tuple[float, float, float
             at[axis] = np.clip(index[axis] + side, 0, gauge.shape[axis] - 1)
             value = gauge[tuple(at)].astype(np.float64)
             steps.append(side * (value - here))
-            crosses.append((here >= 0) & (value < 0))
+            crosses.append(np.where(here >= 0, value < 0, (value >= 0) & (not even)))
         mean = (steps[0] + steps[1]) / 2
         mean = np.where(crosses[0] & ~crosses[1], steps[1], mean)
         mean = np.where(crosses[1] & ~crosses[0], steps[0], mean)

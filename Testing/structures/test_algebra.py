@@ -27,7 +27,8 @@ def box(low, high, start=(0, 0, 0), size=(12, 12, 10)) -> Mask:
     return Mask("box", array, Grid(start * STEP, np.eye(3), STEP, array.shape))
 
 
-# What is off are voxels at edges, where the direction of a surface is none of its faces.
+# What is off are voxels at edges, where the direction of a surface is none of its faces: in these
+# small boxes a third of the voxels that the two surfaces share, 1 % of the volume.
 def volume(mask: Mask) -> float:
     return float(mask.array.sum(dtype=np.float64)) * mask.grid.voxel_volume_mm3
 
@@ -56,7 +57,7 @@ def test_a_nested_structure_leaves_exactly_its_shell(shift):
     outer = box((2 + shift,) * 3, (9 + shift,) * 3)
     same_side = box((2 + shift, 4, 4), (6, 6, 7))
     assert volume(combine("intersection", [outer, same_side])) == pytest.approx(
-        volume(same_side), rel=0.015
+        volume(same_side), rel=0.013
     )
 
 
@@ -64,20 +65,20 @@ def test_a_nested_structure_leaves_exactly_its_shell(shift):
 def test_neighbours_have_nothing_in_common(border):
     left = box((2, 2, 3), (border, 9, 18))
     right = box((border, 2, 3), (9, 9, 18))
-    assert volume(combine("intersection", [left, right])) < 0.015 * volume(left)
-    assert volume(combine("union", [left, right])) == pytest.approx(7 * 7 * 15, rel=0.012)
+    assert volume(combine("intersection", [left, right])) < 0.011 * volume(left)
+    assert volume(combine("union", [left, right])) == pytest.approx(7 * 7 * 15, rel=0.005)
 
 
 def test_surfaces_at_right_angles_cross_exactly():
     a, b = box((2.3, 1, 1), (8.6, 10, 20)), box((1, 3.4, 1), (10, 7.7, 20))
     both = combine("intersection", [a, b])
-    assert volume(both) == pytest.approx(6.3 * 4.3 * 19, rel=0.012)
+    assert volume(both) == pytest.approx(6.3 * 4.3 * 19, rel=0.01)
 
 
 def test_masks_on_parts_of_one_lattice_meet_on_it():
     near, far = box((1, 1, 1), (6, 6, 9)), box((4, 4, 4), (18, 9, 22), (3, 2, 1), (18, 10, 10))
     either = combine("union", [near, far])
-    assert volume(either) == pytest.approx(volume(near) + volume(far) - 2 * 2 * 5, rel=0.01)
+    assert volume(either) == pytest.approx(volume(near) + volume(far) - 2 * 2 * 5, rel=1e-4)
     apart = box((30, 30, 30), (33, 33, 35), (29, 29, 11), (6, 6, 6))
     assert volume(combine("intersection", [near, apart])) == 0
     assert volume(combine("subtract", [near, apart])) == pytest.approx(volume(near))
