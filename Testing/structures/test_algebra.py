@@ -27,8 +27,8 @@ def box(low, high, start=(0, 0, 0), size=(12, 12, 10)) -> Mask:
     return Mask("box", array, Grid(start * STEP, np.eye(3), STEP, array.shape))
 
 
-# What is off are voxels at edges, where the direction of a surface is none of its faces: in these
-# small boxes a third of the voxels that the two surfaces share, 1 % of the volume.
+# What is off are voxels at edges, where the direction of a surface is none of its faces: in
+# boxes as small as these about 1 % of the volume.
 def volume(mask: Mask) -> float:
     return float(mask.array.sum(dtype=np.float64)) * mask.grid.voxel_volume_mm3
 
