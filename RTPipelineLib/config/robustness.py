@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import math
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
 from .section import Names, PositiveFloat, PositiveInt, Section, unique
+
+if TYPE_CHECKING:
+    from ..radiomics.perturbation import Chain
 
 # A course whose every ROI takes hours is a slip of the pen.
 MOST_POINTS = 1000
@@ -61,10 +65,23 @@ class RobustnessKeys(Section):
     def points(self) -> int:
         """Perturbations of one ROI."""
         factors = (self.noise, self.translation, self.rotation_deg, self.volume_percent)
-        count = self.contours
-        for levels in factors:
-            count *= len(levels)
-        return count
+        return self.contours * math.prod(map(len, factors))
+
+    @property
+    def chain(self) -> Chain:
+        """The perturbations themselves."""
+        from ..radiomics.perturbation import Chain
+
+        return Chain(
+            noise=self.noise,
+            translation=self.translation,
+            rotation_deg=self.rotation_deg,
+            contours=self.contours,
+            volume_percent=self.volume_percent,
+            contour_method=self.contour_method,
+            contour_mm=self.contour_mm,
+            seed=self.seed,
+        )
 
     @model_validator(mode="after")
     def _not_too_many(self) -> RobustnessKeys:

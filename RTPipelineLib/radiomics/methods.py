@@ -25,12 +25,14 @@ REFERENCES = {
 
 @dataclass(frozen=True)
 class Extracted:
-    """How the features of one kind of image came about: its `modality`, the parameter file and the
-    number of ROIs that have features."""
+    """How the features of one kind of image came about: its `modality`, the number of ROIs that
+    have features, and the parameter file; None when the file of this name and hash is gone."""
 
     modality: str
-    parameters: Parameters
     rois: int
+    name: str
+    sha256: str
+    parameters: Parameters | None
 
 
 def methods_paragraph(
@@ -75,6 +77,9 @@ def methods_paragraph(
 
 def _of_images(each: Extracted) -> str:
     file, parts = each.parameters, []
+    head = f"{each.modality} images ({each.rois} ROIs; {each.name}, SHA-256 {each.sha256[:12]})"
+    if file is None:
+        return f"{head} were analysed by settings that are not at hand any more."
     if file.setting("normalize", False):
         scale, outliers = file.setting("normalizeScale", 1), file.setting("removeOutliers")
         cut = "" if outliers is None else f" and cut off {outliers:g} of them from the mean"
@@ -98,10 +103,7 @@ def _of_images(each: Extracted) -> str:
         name if not chosen else f"{name} ({', '.join(chosen)})"
         for name, chosen in file.feature_classes.items()
     )
-    return (
-        f"{each.modality} images ({each.rois} ROIs; {file.name}, SHA-256 {file.sha256[:12]}) were "
-        f"{', '.join(parts)}; image types: {filters}; feature classes: {classes}."
-    )
+    return f"{head} were {', '.join(parts)}; image types: {filters}; feature classes: {classes}."
 
 
 def _filter(name: str, settings: Mapping[str, object]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from .engine import Extraction, PreparedRoi, RoiFeatures
 from .parameters import Parameters
 from .perturbation import Chain, Perturbation, PerturbedImage, perturbed
 
+Began = Callable[[str, Perturbation | None], None]
 # Voxels of the image from which a resampled one is interpolated: beyond, a cubic spline has died
 # away to 1e-5.
 _SPLINE_VOXELS = 9
@@ -24,18 +25,22 @@ def perturbed_features(
     chain: Chain,
     course: str,
     points: Sequence[Perturbation] = (),
+    began: Began = lambda what, point: None,
 ) -> Iterator[tuple[Perturbation, RoiFeatures | DataError]]:
     """The features of one ROI at these points of the grid (none: all of them), or why there are
     none, as they come.
 
     `mask` lies on voxels of the image's grid (any part of it). ROIs on one perturbed image share
-    its filters. The point without perturbation has the features of the ROI as it is. Raises
-    `DataError` for a ROI that cannot be perturbed at all.
+    its filters; `began` hears of every step, and of its point when it is about one alone. The point
+    without perturbation has the features of the ROI as it is. Raises `DataError` for a ROI that
+    cannot be perturbed at all.
     """
+    began("outlines", None)
     prepared = Extraction(image, parameters).prepare(mask)
     room = _room(prepared, parameters)
     for one in perturbed(image, mask, chain, course, room, points):
-        yield from _of_image(one, parameters)
+        yield from _of_image(one, parameters, began)
+        began("perturbation", None)
 
 
 def _room(prepared: PreparedRoi, parameters: Parameters) -> tuple[int, int, int]:
@@ -49,7 +54,7 @@ def _room(prepared: PreparedRoi, parameters: Parameters) -> tuple[int, int, int]
 
 
 def _of_image(
-    one: PerturbedImage, parameters: Parameters
+    one: PerturbedImage, parameters: Parameters, began: Began
 ) -> Iterator[tuple[Perturbation, RoiFeatures | DataError]]:
     extraction = Extraction(one.image, parameters)
     points, ready = [], []
@@ -63,5 +68,10 @@ def _of_image(
         except DataError as error:
             yield point, error
     for group in extraction.groups(ready):
-        for number, found in extraction.run([ready[n] for n in group]):
-            yield points[group[number]], found
+        own = [points[n] for n in group]
+
+        def heard(what: str, number: int | None, own: Sequence[Perturbation] = own) -> None:
+            began(what, None if number is None else own[number])
+
+        for number, found in extraction.run([ready[n] for n in group], heard):
+            yield own[number], found

@@ -47,7 +47,7 @@ ROW_ORDER = (
 
 _BLOCK_ROWS = 500  # in memory while rows are written
 # Millions of rows, or a thousand columns, that nobody scrolls through.
-NOT_IN_WORKBOOK = ("dvh_curves", "radiomics")
+NOT_IN_WORKBOOK = ("dvh_curves", "radiomics", "radiomics_long")
 
 # Limits of the XLSX format (ECMA-376 as Excel implements it).
 XLSX_ROWS, XLSX_COLUMNS, XLSX_TEXT = 1_048_576, 16_384, 32_767

@@ -26,6 +26,8 @@ from ..report.tables import (
 from ..review import REVIEW_FOLDER, review_rows
 from ..stages import DONE, PARTIAL, STAGES
 from ..stages.facts import course_row
+from ..stages.perturbed_features import ROBUSTNESS_FILE
+from .feature_results import feature_results
 from .findings import cohort_findings, course_findings
 from .ledger import Record, read_record
 from .roster import CourseState, Roster, roster_rows, roster_summary
@@ -47,6 +49,8 @@ COURSE_TABLES = {
     "dvh_crosscheck": ("dvh", "dvh/crosscheck.parquet"),
     "radiomics": ("radiomics", "radiomics/features.parquet"),
 }
+# Files in the course folder that cohort tables are made from in another way.
+COURSE_FILES = {"robustness": ("radiomics", ROBUSTNESS_FILE)}
 COUNTS = ("image_files", "image_series", "structure_sets", "plans", "doses")  # in `courses`
 SHOWN = 20  # lines of one kind at the end of a run
 
@@ -118,6 +122,7 @@ def aggregate(
     }
     for table in COURSE_TABLES:
         tables[table] = gathered.joined(table, results, csv=csv)
+    tables |= gathered.feature_tables(tables["radiomics"], results, config)
     tables["quality"] = stream_rows(
         gathered.quality_rows(results, config),
         dict.fromkeys(layout("quality"), pyarrow.string()),
@@ -155,7 +160,9 @@ class _Gathered:
         self.states: defaultdict[str, list[CourseState]] = defaultdict(list)
         self._checked: list[tuple[Path, str, str]] = []
         self._reviewed: list[tuple[Path, str, str]] = []
-        self._files: dict[str, dict[Path, tuple[str, str]]] = {name: {} for name in COURSE_TABLES}
+        self._files: dict[str, dict[Path, tuple[str, str]]] = {
+            name: {} for name in (*COURSE_TABLES, *COURSE_FILES)
+        }
 
     def course_rows(self, out: Path, roster: Roster | None) -> Iterator[dict[str, object]]:
         """The rows of `courses`, by patient and course."""
@@ -172,7 +179,7 @@ class _Gathered:
             waits = row["dose_decision"] == "needs-decision"
             if waits:
                 self.waiting.append(f"{course.patient_id}/{course.course_id}: {row['dose_reason']}")
-            for table, (stage, name) in COURSE_TABLES.items():
+            for table, (stage, name) in (COURSE_TABLES | COURSE_FILES).items():
                 record = records.get(stage)
                 good = record is not None and record.status in (DONE, PARTIAL)
                 if good and name in record.outputs:
@@ -236,6 +243,16 @@ class _Gathered:
                     failure_row(patient, course, "aggregate", "quality", str(error), folder)
                 )
         yield from cohort_findings(results, self.failures, config)
+
+    def feature_tables(
+        self, features: Joined, results: Path, config: Config
+    ) -> dict[str, pandas.DataFrame | Joined]:
+        """What the features of all courses say together."""
+        files = self._files["robustness"]
+        tables, failures = feature_results(features, list(files), config, results)
+        for path, reason in failures:
+            self.failures.append(failure_row(*files[path], "aggregate", "robustness", reason, path))
+        return tables
 
 
 def _course_types(roster: Roster | None) -> dict[str, pyarrow.DataType]:

@@ -34,7 +34,6 @@ from .snakemake import SnakemakeEngine, find_snakemake
 log = logging.getLogger(__name__)
 
 ALL_DONE, SOME_FAILED = 0, 3
-NOT_USED_YET = ("radiomics.robustness",)
 
 
 def run_pipeline(request: RunRequest, reporter: Reporter) -> int:
@@ -63,8 +62,6 @@ def run_pipeline(request: RunRequest, reporter: Reporter) -> int:
     stages = tuple(name for name in STAGES if not request.stages or name in request.stages)
     for name in stages:
         get_stage(name).check(config)
-    for key in keys_without_effect(config):
-        log.warning("the configuration sets %s, which this version does not use yet", key)
     if request.dry_run:
         dry_run(request, config, outside, stages)
         return ALL_DONE
@@ -168,13 +165,6 @@ def _jobs(
     placements: Sequence[Placement], stages: tuple[str, ...], outside: Mapping[str, Overrides]
 ) -> list[Job]:
     return [Job(p.folder, decisions_for(p.folder, p.course, outside), stages) for p in placements]
-
-
-def keys_without_effect(config: Config) -> list[str]:
-    """Keys that differ from their default and that no stage reads yet: nobody shall believe that
-    they had an effect."""
-    default = Config()
-    return [key for key in NOT_USED_YET if config.section_hash(key) != default.section_hash(key)]
 
 
 def _facts(request: RunRequest) -> dict[str, object]:

@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from ..config import Config
+from ..config.keys import RadiomicsKeys
+from ..config.robustness import RobustnessKeys
 from ..course import Course
 from ..dicom.dose import read_dose
 from ..dicom.structures import read_structure_set
@@ -42,6 +44,7 @@ from .feature_rows import ImageFacts, KeptFeatures, feature_row, features_frame
 from .load import IMAGE_FILE
 from .naming import named_rois
 from .nrrd import read_nrrd
+from .perturbed_features import Measured, write_robustness
 from .structures import STRUCTURES_FILE
 
 FEATURES_FILE = "radiomics/features.parquet"
@@ -74,13 +77,16 @@ def _run(task: Task) -> Outcome:
     ids = {"patient_id": task.course.patient_id, "course_id": task.course.course_id}
     kept = KeptFeatures(task.folder / KEPT_FOLDER)
     rows: list[dict[str, object]] = []
+    measured: list[Measured] = []
     for source in _sources(task):
         own = [roi for roi in structures if source.frame_uid in ("", roi.frame_uid)]
         if not own:
             text = f"{source.facts.name} lies in another frame of reference than all structures"
             problems.append(Problem(source.facts.name, "info", text))
             continue
-        for one, facts in _measured(task, source, own, kept, problems):
+        found = list(_measured(task, source, own, kept, problems))
+        measured.append(Measured(source.read, found[-1][1], [one for one, _ in found]))
+        for one, facts in found:
             rows.append(feature_row(one, facts, ids))
             if isinstance(one.result, str) and one.severity:
                 text = f"{one.structure.name} on {facts.name}: {one.result}"
@@ -88,6 +94,7 @@ def _run(task: Task) -> Outcome:
     if not rows:
         return Outcome(SKIPPED, "no image or dose shares a frame of reference with structures")
     features_frame(rows).to_parquet(task.output / Path(FEATURES_FILE).name, index=False)
+    problems += write_robustness(task, measured, ids)
     kept.forget()
     errors = [problem for problem in problems if problem.severity == "error"]
     return Outcome(
@@ -242,6 +249,12 @@ def _limit_s(config: Config) -> float:
     return config.run.timeout_s + 100 * config.radiomics.timeout_s
 
 
+# All keys of radiomics but the one that only the cohort's tables heed.
+_KEYS = (
+    *(f"radiomics.{key}" for key in RadiomicsKeys.model_fields if key != "robustness"),
+    *(f"radiomics.robustness.{key}" for key in RobustnessKeys.model_fields if key != "rescans"),
+)
+
 STAGE = Stage(
     name="radiomics",
     folder="radiomics",
@@ -250,7 +263,7 @@ STAGE = Stage(
     needs=("load",),
     uses=("segment", "structures", "dose"),
     parts=("images", "objects", "links"),
-    sections=("radiomics", "structures"),
+    sections=(*_KEYS, "structures"),
     decisions=("names", "dose"),
     need=_need,
     limit_s=_limit_s,

@@ -19,10 +19,8 @@ from typing import TextIO
 import numpy as np
 
 from ..errors import DataError
-from ..model import Volume
 from ..platform import die_with_starter, exit_with_parent, take_channel
-from ..radiomics.engine import Extraction, PreparedRoi
-from .roi_workers import IMAGE_FILE, JOB_FILE, Job
+from .roi_workers import IMAGE_FILE, JOB_FILE, Serve, Work
 
 
 def main() -> int:
@@ -35,25 +33,20 @@ def main() -> int:
     die_with_starter()
     exit_with_parent(arguments.parent)
     faulthandler.enable()
-    job: Job = pickle.loads((arguments.folder / JOB_FILE).read_bytes())  # our parent's own file
-    array = np.load(arguments.folder / IMAGE_FILE, mmap_mode="r")
-    extraction = Extraction(Volume(array, job.grid), job.parameters)
+    job: Work = pickle.loads((arguments.folder / JOB_FILE).read_bytes())  # our parent's own file
+    serve = job.serve(np.load(arguments.folder / IMAGE_FILE, mmap_mode="r"))
     _say(answers, event="ready")
     for line in orders:
-        _serve(json.loads(line)["rois"], extraction, job.rois, answers)
+        _answer(json.loads(line)["rois"], serve, answers)
         _say(answers, event="end")
     return 0
 
 
-def _serve(
-    numbers: list[int], extraction: Extraction, rois: list[PreparedRoi], answers: TextIO
-) -> None:
-    def began(what: str, number: int | None) -> None:
-        roi = None if number is None else numbers[number]
+def _answer(numbers: list[int], serve: Serve, answers: TextIO) -> None:
+    def began(what: str, roi: int | None) -> None:
         _say(answers, event="step", what=what, roi=roi)
 
-    for number, found in extraction.run([rois[n] for n in numbers], began):
-        roi = numbers[number]
+    for roi, found in serve(numbers, began):
         if isinstance(found, DataError):
             _say(answers, event="failed", roi=roi, reason=str(found))
             continue

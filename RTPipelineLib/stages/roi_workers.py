@@ -12,16 +12,19 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
+from ..errors import DataError
 from ..geometry import Grid
+from ..model import Volume
 from ..platform import TreeProcess, kill_tree, look_at_trees, start_process
-from ..radiomics.engine import PreparedRoi, RoiFeatures
+from ..radiomics.engine import Began, Extraction, PreparedRoi, RoiFeatures
 from ..radiomics.parameters import Parameters
 
 IMAGE_FILE, JOB_FILE = "image.npy", "job.pickle"
@@ -37,13 +40,45 @@ _ONE_THREAD = (
 )
 
 
+Found = Iterator[tuple[int, RoiFeatures | DataError]]
+Serve = Callable[[list[int], Began], Found]
+
+
+class Work(Protocol):
+    """What workers compute, beside the image that lies in a file: results by their number."""
+
+    def size(self, number: int) -> int:
+        """How large it is: the largest are computed first."""
+
+    def serve(self, array: np.ndarray) -> Serve:
+        """In the worker: what gives the results of some numbers from the image `[k, j, i]`, and
+        tells of every step which number it is about, when it is about one alone."""
+
+
 @dataclass(frozen=True)
 class Job:
-    """What a worker computes, beside the image that lies in a file: ROIs by their number."""
+    """The features of ROIs by their number."""
 
     grid: Grid
     parameters: Parameters
     rois: list[PreparedRoi]
+
+    def size(self, number: int) -> int:
+        """Voxels of the ROI."""
+        return self.rois[number].roi.voxels
+
+    def serve(self, array: np.ndarray) -> Serve:
+        """What computes ROIs of these numbers together."""
+        extraction = Extraction(Volume(array, self.grid), self.parameters)
+
+        def run(numbers: list[int], began: Began) -> Found:
+            def heard(what: str, number: int | None) -> None:
+                began(what, None if number is None else numbers[number])
+
+            for number, found in extraction.run([self.rois[n] for n in numbers], heard):
+                yield numbers[number], found
+
+        return run
 
 
 @dataclass(frozen=True)
@@ -58,7 +93,7 @@ class Limits:
 
 def computed(
     array: np.ndarray,
-    job: Job,
+    job: Work,
     groups: Sequence[Sequence[int]],
     limits: Limits,
     scratch: Path,
@@ -94,7 +129,7 @@ class _Worker:
 class _Crew:
     """The workers of one job."""
 
-    def __init__(self, folder: Path, limits: Limits, job: Job) -> None:
+    def __init__(self, folder: Path, limits: Limits, job: Work) -> None:
         self._folder, self._limits, self._job = folder, limits, job
         self._workers: list[_Worker] = []
         self._orders: deque[_Order] = deque()
@@ -110,7 +145,7 @@ class _Crew:
 
     def run(self, groups: Sequence[Sequence[int]]) -> Iterator[tuple[int, RoiFeatures | str]]:
         """The results of all groups, the largest first."""
-        ordered = sorted(groups, key=lambda g: -sum(self._job.rois[n].roi.voxels for n in g))
+        ordered = sorted(groups, key=lambda g: -sum(map(self._job.size, g)))
         self._orders.extend(_Order(list(group)) for group in ordered)
         while self._orders or any(worker.order for worker in self._workers):
             self._hand_out()

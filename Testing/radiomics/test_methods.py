@@ -23,10 +23,12 @@ MR = replace(
 )  # fmt: skip
 
 
+def of(modality: str, rois: int, file: Parameters) -> Extracted:
+    return Extracted(modality, rois, file.name, file.sha256, file)
+
+
 def test_every_setting_that_matters_stands_there() -> None:
-    text = methods_paragraph(
-        "1.2", "pyradiomics 3", [Extracted("CT", CT, 7), Extracted("MR", MR, 2)]
-    )
+    text = methods_paragraph("1.2", "pyradiomics 3", [of("CT", 7, CT), of("MR", 2, MR)])
     for part in (
         "RT Pipeline 1.2 and pyradiomics 3 [1]",
         "CT images (7 ROIs; ct.yaml, SHA-256 0123456789ab)",
@@ -47,11 +49,17 @@ def test_every_setting_that_matters_stands_there() -> None:
 
 def test_perturbations_and_clusters_are_told_when_they_were_made() -> None:
     chain = Chain(rotation_deg=(-5.0, 0.0), contour_method="margin", contour_mm=2.0, seed=8)
-    text = methods_paragraph("1", "e", [Extracted("CT", CT, 1)], chain, 0.9)
+    text = methods_paragraph("1", "e", [of("CT", 1, CT)], chain, 0.9)
     assert "162 perturbations" in text and "seed 8" in text and "rotations by -5, 0 degrees" in text
     assert "bumps of 2 mm" in text and "|rho| of at least 0.9" in text
     assert "lower bound of at least 0.9 and a CoV of at most 10 %" in text
     assert [f"[{n}]" in text for n in range(1, 7)] == [True] * 5 + [False]
+
+
+def test_settings_that_are_gone_are_not_made_up() -> None:
+    text = methods_paragraph("1", "e", [Extracted("CT", 3, "mine.yaml", "ab" * 32, None)])
+    assert "CT images (3 ROIs; mine.yaml, SHA-256 abababababab) were analysed by settings" in text
+    assert "bins" not in text
 
 
 def test_nothing_was_done() -> None:

@@ -14,7 +14,6 @@ from RTPipelineLib.geometry import Grid
 from RTPipelineLib.model import Contours, Dose, Prescription, PrescriptionLevel
 from RTPipelineLib.report.codebook import undocumented
 from RTPipelineLib.report.figures import Curve, dvh_plot
-from RTPipelineLib.run.pipeline import NOT_USED_YET
 from RTPipelineLib.stages.bands import BAND_COLUMNS, Bands, error_model
 from RTPipelineLib.stages.dvh_tables import curves_frame, metrics_frame
 from RTPipelineLib.stages.evaluation import evaluate
@@ -52,7 +51,6 @@ def source(peaked: bool = False) -> DoseSource:
 
 
 def test_without_the_key_there_are_no_columns():
-    assert "dvh.uncertainty" not in NOT_USED_YET
     results = evaluate([cylinder("Cord", 8)], source(), Config())
     assert [c for c in metrics_frame(results, IDS) if c.endswith(("_low", "_high"))] == []
     assert not set(BAND_COLUMNS) & set(curves_frame(results, IDS))

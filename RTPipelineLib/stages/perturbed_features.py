@@ -1,0 +1,194 @@
+"""Features of perturbed images and ROIs by the workers that compute all features, a row for each
+perturbation: `radiomics/robustness.parquet`."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from ..config import Config
+from ..config.robustness import RobustnessKeys
+from ..errors import DataError
+from ..geometry import Grid
+from ..model import Mask, Volume
+from ..radiomics.engine import Began, RoiFeatures
+from ..radiomics.parameters import Parameters
+from ..radiomics.perturbation import Chain, Perturbation
+from ..radiomics.robustness import perturbed_features
+from ..structures.lattice_boxes import cropped
+from . import Problem, Task
+from .feature_extraction import Extracted, limits_of, on_image
+from .feature_rows import ImageFacts, feature_row, features_frame
+from .roi_workers import Found, Serve, computed
+
+POINT = tuple(field.name for field in fields(Perturbation))
+ROBUSTNESS_FILE = "radiomics/robustness.parquet"
+
+
+@dataclass(frozen=True)
+class PerturbedJob:
+    """What a worker computes, beside the image that lies in a file: the points of the grid of each
+    ROI, numbered one ROI after another."""
+
+    grid: Grid
+    modality: str
+    parameters: Parameters
+    masks: list[Mask]
+    chain: Chain
+    course: str
+
+    @cached_property
+    def points(self) -> tuple[Perturbation, ...]:
+        """Those of one ROI."""
+        return self.chain.grid()
+
+    def numbers(self, roi: int) -> range:
+        """The numbers of one ROI's points."""
+        return range(roi * len(self.points), (roi + 1) * len(self.points))
+
+    def size(self, number: int) -> int:
+        """Voxels of the ROI."""
+        return self._sizes[number // len(self.points)]
+
+    @cached_property
+    def _sizes(self) -> list[int]:
+        return [int(np.count_nonzero(mask.array)) for mask in self.masks]
+
+    def orders(self, processes: int) -> list[range]:
+        """The numbers that one worker computes in a row: a ROI, or where there are fewer ROIs than
+        processes a part of its images."""
+        parts = math.ceil(processes / max(len(self.masks), 1))
+        images = len(dict.fromkeys(point.pose for point in self.points))
+        each = len(self.points) // images  # ROIs on one image
+        step = each * math.ceil(images / parts)
+        return [
+            own[first : first + step]
+            for own in map(self.numbers, range(len(self.masks)))
+            for first in range(0, len(own), step)
+        ]
+
+    def serve(self, array: np.ndarray) -> Serve:
+        """What computes the points of these numbers, ROI by ROI."""
+        image = Volume(array, self.grid, self.modality)
+
+        def run(numbers: list[int], began: Began) -> Found:
+            for roi in dict.fromkeys(number // len(self.points) for number in numbers):
+                own = {self.point(n): n for n in numbers if n in self.numbers(roi)}
+                yield from self._of_roi(image, roi, own, began)
+
+        return run
+
+    def point(self, number: int) -> Perturbation:
+        """Which point it is."""
+        return self.points[number % len(self.points)]
+
+    def _of_roi(
+        self, image: Volume, roi: int, own: Mapping[Perturbation, int], began: Began
+    ) -> Found:
+        def heard(what: str, point: Perturbation | None) -> None:
+            began(what, None if point is None else own[point])
+
+        found = perturbed_features(
+            image, self.masks[roi], self.parameters, self.chain, self.course, tuple(own), heard
+        )
+        left = dict(own)
+        try:
+            for point, result in found:
+                yield left.pop(point), result
+        except DataError as error:
+            for number in left.values():
+                yield number, error
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An image whose features are known: how to read it again, what rows say of it, and what was
+    found for each structure."""
+
+    read: Callable[[], Volume]
+    facts: ImageFacts
+    found: Sequence[Extracted]
+
+
+def write_robustness(
+    task: Task, measured: Sequence[Measured], ids: Mapping[str, str]
+) -> list[Problem]:
+    """Write the table of perturbed features, where there are any, and return what went wrong: one
+    problem for each ROI that lacks some."""
+    rows: list[dict[str, object]] = []
+    problems: list[Problem] = []
+    for one in measured:
+        total = perturbations(one.found, task.config)
+        if not total:
+            continue
+        own: list[dict[str, object]] = []
+        try:
+            for row in perturbed_rows(one.read(), one.facts, one.found, ids, task.config):
+                own.append(row)
+                task.progress(len(own), total, f"{one.facts.name}: {row['roi_name']} perturbed")
+        except DataError as error:
+            problems.append(Problem(one.facts.name, "error", f"{one.facts.name}: {error}"))
+        rows += own
+    if rows:
+        frame = features_frame(rows)
+        order = ["image", "source", "roi_number", "roi_name", *POINT]
+        frame = frame.sort_values(order, kind="stable", ignore_index=True)
+        frame.to_parquet(task.output / Path(ROBUSTNESS_FILE).name, index=False)
+    return problems + _lacking(rows)
+
+
+def _lacking(rows: Sequence[Mapping[str, object]]) -> list[Problem]:
+    """A problem for every ROI of which some perturbation has no features."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row["reason"]:
+            key = (str(row["roi_name"]), str(row["image"]))
+            reasons.setdefault(key, []).append(str(row["reason"]))
+    return [
+        Problem(roi, "warning", f"{roi} on {image}: {len(own)} perturbations failed: {own[0]}")
+        for (roi, image), own in reasons.items()
+    ]
+
+
+def perturbations(found: Sequence[Extracted], config: Config) -> int:
+    """How many perturbed ROIs there will be for these structures."""
+    keys = config.radiomics.robustness
+    return keys.enabled * keys.points * sum(_is_asked_for(one, keys) for one in found)
+
+
+def perturbed_rows(
+    image: Volume,
+    facts: ImageFacts,
+    measured: Sequence[Extracted],
+    ids: Mapping[str, str],
+    config: Config,
+) -> Iterator[dict[str, object]]:
+    """A row for every perturbation of every ROI of this image that has features and is asked for.
+
+    A perturbation that fails, or a ROI that cannot be perturbed, has its rows with the reason.
+    """
+    chosen = [one for one in measured if _is_asked_for(one, config.radiomics.robustness)]
+    chain = config.radiomics.robustness.chain
+    for parameters in {one.parameters.name: one.parameters for one in chosen}.values():
+        own = [one for one in chosen if one.parameters.name == parameters.name]
+        masks = [cropped(on_image(one.structure, image, config)) for one in own]
+        course = "/".join(ids.values())
+        job = PerturbedJob(image.grid, image.modality, parameters, masks, chain, course)
+        limits = limits_of(config)
+        with tempfile.TemporaryDirectory(prefix="rtpipeline-") as scratch:
+            found = computed(image.array, job, job.orders(limits.processes), limits, Path(scratch))
+            for number, result in found:
+                one = replace(own[number // len(job.points)], result=result)
+                yield {**feature_row(one, facts, ids), **asdict(job.point(number))}
+
+
+def _is_asked_for(one: Extracted, keys: RobustnessKeys) -> bool:
+    wanted = {name.casefold() for name in keys.rois}
+    names = {one.structure.name.casefold(), one.structure.standard_name.casefold()}
+    return isinstance(one.result, RoiFeatures) and bool(not wanted or names & wanted)
