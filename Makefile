@@ -39,7 +39,7 @@ test: lint segmentation slicer
 test-all: lint segmentation slicer
 	@$(BIN)/python -m pytest
 
-# SLURM on this machine (Debian packages, root) and Snakemake from PyPI; a quarter of an hour.
+# SLURM on this machine (Debian packages, root) and Snakemake from PyPI; about twenty minutes.
 test-cluster: $(STAMP)
 	@$(PIP) install --constraint constraints.txt --editable '.[cluster]'
 	@Testing/cluster/start_slurm.sh .slurm

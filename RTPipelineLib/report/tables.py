@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
+from importlib.util import find_spec
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -211,6 +212,11 @@ def _map_text(frame: pandas.DataFrame, change: Callable[[str], str]) -> pandas.D
 
 
 # -- XLSX -----------------------------------------------------------------------------------------
+
+
+def can_write_workbook() -> bool:
+    """Whether the extra `xlsx` is installed."""
+    return find_spec("xlsxwriter") is not None
 
 
 def write_workbook(tables: Mapping[str, pandas.DataFrame | Joined], path: Path) -> None:

@@ -18,6 +18,7 @@ from ..report.join import join_parquet
 from ..report.tables import (
     FAILURE_COLUMNS,
     Joined,
+    can_write_workbook,
     rows_frame,
     stream_rows,
     write_table,
@@ -358,8 +359,13 @@ def _write(
         record = name != "codebook"
         as_csv = config.output.csv or name in ("failures", "codebook")
         write_table(table, results, name, csv=as_csv, parquet=record)
-    if config.output.xlsx:
-        write_workbook(tables, results / "results.xlsx")
+    workbook = results / "results.xlsx"
+    if config.output.xlsx and can_write_workbook():
+        write_workbook(tables, workbook)
+    else:
+        workbook.unlink(missing_ok=True)  # that of an earlier run would not be of these tables
+        if config.output.xlsx:
+            log.warning("there is no results.xlsx: pip install 'slicer-rtpipeline[xlsx]'")
 
 
 def _status(record: Record | None) -> str:

@@ -19,6 +19,7 @@ from .. import __version__
 from ..config import Config
 from ..course import course_folders
 from ..platform import write_json
+from ..report.tables import can_write_workbook
 from ..stages import STAGES
 from .aggregate import COURSE_TABLES, Summary, aggregate, index_failures
 from .cohort_report import write_cohort_report
@@ -60,6 +61,7 @@ def _fingerprint(
         "made by": [__version__, STAGES, COURSE_TABLES],
         "folder": out.name,  # the page's title
         "config": config.to_yaml(),
+        "workbook": can_write_workbook(),
         "failures": failures,
         "roster": [str(roster.path), sha256_of(roster.path)] if roster else [],
     }

@@ -1,5 +1,5 @@
-"""A real SLURM behind `rtpipeline run --engine snakemake`: `make test-cluster` (a quarter of an
-hour).
+"""A real SLURM behind `rtpipeline run --engine snakemake`: `make test-cluster` (about
+twenty minutes).
 
 In the demonstration cohort one course fails in words, the job of one is killed and that of one runs
 out of SLURM's time; all else is done. The second run repairs these, and its tables are those of the

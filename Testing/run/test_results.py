@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -133,3 +134,19 @@ def test_settings_and_roster_make_them_anew(cohort, tmp_path):
     config.write_text("output: {csv: true}\n")
     assert cohort.made_anew(*options, "--config", str(config))
     assert (cohort.results / "courses.csv").exists()
+
+
+def test_without_the_package_there_is_no_workbook_and_a_sentence_says_so(
+    cohort, monkeypatch, capsys
+):
+    book = cohort.results / "results.xlsx"
+    cohort.run()
+    assert book.exists()
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "xlsxwriter", None)
+        arguments = ["run", str(cohort.dicom), str(cohort.out), "--stages", STAGES]
+        assert main(arguments) == cohort.run()
+        assert "pip install 'slicer-rtpipeline[xlsx]'" in capsys.readouterr().err
+        assert not book.exists()
+    cohort.run()
+    assert book.exists()
