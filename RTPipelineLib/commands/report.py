@@ -17,12 +17,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Write `results/report.html` and say where it is."""
+    """Write `results/report.html` and `results/methods.html` and say where the first is."""
+    from ..config import load_config
     from ..run.cohort_report import write_cohort_report
+    from ..run.methods import write_methods
     from ..run.output import existing_output, hold_output
 
     out = existing_output(arguments.out)
     with hold_output(out, "report"):
         path = write_cohort_report(out)
+        write_methods(out, load_config(out / "config.yaml"))
     log.info("%s", path)
     return ALL_DONE

@@ -93,7 +93,11 @@ def cohort_page(facts: CohortReport) -> str:
             _section("Courses", _courses(facts.courses, facts.units)),
             _section("Failures", _failures(facts.failures, "no failures")),
             _section("Tables", _pairs((name, counted(rows, "row")) for name, rows in facts.tables)),
-            _section("Provenance", _pairs(facts.provenance)),
+            _section(
+                "Provenance",
+                _pairs(facts.provenance),
+                element("p", link_to("Methods: what was done, in words", "methods.html")),
+            ),
         ],
     )
 

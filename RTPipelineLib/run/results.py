@@ -24,6 +24,7 @@ from ..stages import STAGES
 from .aggregate import COURSE_TABLES, Summary, aggregate, index_failures
 from .cohort_report import write_cohort_report
 from .ledger import sha256_of
+from .methods import write_methods
 from .roster import Roster
 
 NOTE = ".made.json"
@@ -44,6 +45,7 @@ def make_results(
         return known
     summary = aggregate(out, config, failures, roster)
     write_cohort_report(out)
+    write_methods(out, config)
     facts = asdict(summary)
     facts["results"] = ""  # the folder may be moved
     note = {"schema": SCHEMA, "mark": mark, "files": _states(results), "summary": facts}

@@ -18,7 +18,7 @@ def validation_page(cases: Sequence[Case], about: Mapping[str, str]) -> str:
     verdict = f"{counted(failed, 'case')} failed" if failed else "All cases passed"
     head = [
         element("h1", "Validation of this installation"),
-        element("p", badge("failed" if failed else "done"), f" {verdict}, of {len(cases)}."),
+        element("p", badge("fail" if failed else "pass"), f" {verdict}, of {len(cases)}."),
         element(
             "p",
             "Every number is compared with a closed form, a worked example or what the generator "
