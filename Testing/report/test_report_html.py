@@ -137,7 +137,7 @@ def test_nothing_is_fetched(make):
 
 def test_links_are_paths_and_no_other_protocol(make):
     page = Page(make("javascript:alert(1)//#?<"))
-    links = [a["href"] for a in page.tags("a")]
+    links = [a["href"] for a in page.tags("a") if a["href"] != "methods.html"]
     assert links == ["javascript%3Aalert%281%29//%23%3F%3C"]
 
 
