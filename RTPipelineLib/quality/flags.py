@@ -189,6 +189,9 @@ FLAGS: Mapping[str, Mapping[str, Meaning]] = {
         "single-plane-no-thickness": Meaning(
             WARNING, "one contour without image slices: its volume is unknown"
         ),
+        "margin-too-thin": Meaning(
+            WARNING, "it has no surface that a margin could be added to: it is too thin"
+        ),
         "structure-tiny": Meaning(INFO, "it is smaller than 0.03 cc"),
         "no-dvh": Meaning(WARNING, "it has no DVH; its row says why"),
         "internal-error": Meaning(ERROR, "a mistake in the program cost its DVH; please report it"),

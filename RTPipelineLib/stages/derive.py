@@ -21,6 +21,12 @@ from .nrrd import read_nrrd, write_nrrd
 FOLDER = "derived"
 # Told apart on the screen; the red of targets and the green of organs stay free.
 COLOURS = ((0, 170, 255), (255, 170, 0), (170, 0, 255), (0, 200, 150), (255, 100, 180))
+# What a person should know of a result that is not what it was meant to be.
+_SENTENCES = {
+    "structure-empty": "is empty: nothing is left of its sources by this operation and its margins",
+    "margin-too-thin": "has no margin where its sources have no surface to grow: they are thinner "
+    "than a tenth of a voxel, or nowhere fill one",
+}
 
 
 def definitions_of(derived: Iterable[Derived]) -> list[Definition]:
@@ -79,6 +85,12 @@ def derived_structures(
     for name in (d.name for d in definitions):
         if name not in names:
             problems.append(Problem(name, "error", f"{name}: {failed.get(name, 'not made')}"))
+        for flags in (mask.flags for mask in made if mask.name == name):
+            problems += [
+                Problem(name, "warning", f"{name} {text}")
+                for flag, text in _SENTENCES.items()
+                if flag in flags
+            ]
     order = [d.name for d in definitions]
     return [
         replace(mask, number=number, colour_rgb=COLOURS[order.index(mask.name) % len(COLOURS)])

@@ -39,15 +39,9 @@ def write_files(task: Task, masks: Sequence[Mask], problems: list[Problem]) -> N
     frame_uid = image.frame_uid if image is not None else masks[0].frame_uid
     own = [mask for mask in masks if mask.frame_uid == frame_uid and mask.is_drawn]
     for mask in masks:
-        if mask not in own:
-            why = "is empty" if not mask.is_drawn else "lies in another frame of reference"
-            problems.append(
-                Problem(
-                    mask.name,
-                    "warning",
-                    f"{mask.name} {why} and is in no other file",
-                )
-            )
+        if mask.is_drawn and mask not in own:
+            message = f"{mask.name} lies in another frame of reference and is in no other file"
+            problems.append(Problem(mask.name, "warning", message))
     if not own:
         return
     _attempt(NRRD_FILE, lambda: _write_nrrd(task, own), problems)

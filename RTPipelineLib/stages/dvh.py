@@ -24,7 +24,7 @@ from ..resample import resample_onto
 from . import DONE, FAILED, PARTIAL, SKIPPED, Outcome, Problem, Stage, Task
 from .agreement import agreement_frame
 from .agreement_dose import AgreementDoses
-from .automatic import automatic_structures
+from .automatic import STRUCTURE_KINDS, automatic_structures
 from .comparisons import (
     Comparison,
     beside_planning_system,
@@ -56,7 +56,8 @@ AGREEMENT_DOSE_FILE = "dvh/agreement_dose.parquet"
 
 
 def _inputs(course: Course) -> Sequence[Path]:
-    entries = [e for kind in ("rtstruct", "rtdose", "reg") for e in course.of_kind(kind)]
+    kinds = (*STRUCTURE_KINDS, "rtdose", "reg")
+    entries = [entry for kind in kinds for entry in course.of_kind(kind)]
     return [course.path_of(entry) for entry in entries]
 
 

@@ -23,7 +23,7 @@ from ..quality.course import Result, check_course
 from ..quality.flags import raised
 from ..quality.model import CourseFacts, Limits, RaisedFlag, RoiFacts, Row
 from . import DONE, PARTIAL, Outcome, Problem, Stage, Task
-from .automatic import automatic_structures
+from .automatic import STRUCTURE_KINDS, automatic_structures
 from .dvh import CROSSCHECK_FILE, METRICS_FILE, TPS_FILE
 from .facts import read_facts, read_rows
 from .load import IMAGE_FILE
@@ -199,7 +199,7 @@ def _box(roi: Contours | Mask) -> tuple[np.ndarray | None, np.ndarray | None]:
 
 
 def _inputs(course: Course) -> Sequence[Path]:
-    return [course.path_of(entry) for entry in course.of_kind("rtstruct")]
+    return [course.path_of(entry) for kind in STRUCTURE_KINDS for entry in course.of_kind(kind)]
 
 
 STAGE = Stage(

@@ -27,7 +27,7 @@ from ..radiomics.engine import RoiFeatures, check_features, engine_version
 from ..radiomics.parameters import Parameters
 from ..radiomics.roi import Roi
 from . import DONE, FAILED, PARTIAL, SKIPPED, Need, Outcome, Problem, Stage, Task
-from .automatic import automatic_structures
+from .automatic import STRUCTURE_KINDS, automatic_structures
 from .derive import read_shares
 from .dose import COURSE, DOSE_FILE
 from .facts import read_facts
@@ -61,7 +61,7 @@ class _Source:
 
 
 def _inputs(course: Course) -> Sequence[Path]:
-    files = [course.path_of(entry) for entry in course.of_kind("rtstruct")]
+    files = [course.path_of(entry) for kind in STRUCTURE_KINDS for entry in course.of_kind(kind)]
     pet = [image for image in course.images if image.modality == "PT"]
     return files + [path for image in pet for path in course.image_paths(image)]
 

@@ -27,7 +27,7 @@ from ..structures.names import NameMatch, shared_names
 from ..structures.volume import volume_cc
 from . import DONE, FAILED, PARTIAL, SKIPPED, Outcome, Problem, Stage, Task
 from .agreement import agreement_frame, agreement_row, is_automatic, paired
-from .automatic import automatic_structures
+from .automatic import STRUCTURE_KINDS, automatic_structures
 from .derive import derived_structures, write_shares
 from .derived_files import write_files
 from .facts import read_facts
@@ -42,7 +42,7 @@ AGREEMENT_FILE = "structures/agreement.parquet"
 
 
 def _inputs(course: Course) -> Sequence[Path]:
-    return [course.path_of(entry) for entry in course.of_kind("rtstruct")]
+    return [course.path_of(entry) for kind in STRUCTURE_KINDS for entry in course.of_kind(kind)]
 
 
 def _run(task: Task) -> Outcome:

@@ -23,6 +23,8 @@ from .solid import solid
 from .voxelise import voxelise
 
 DERIVED = "derived"  # the source of every structure made here
+# A shape between planes whose volume differs by more than this share is not taken.
+SHAPE_TOLERANCE = 0.1
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,13 @@ def _order(by_name: Mapping[str, Definition], failed: dict[str, str]) -> list[st
                 names.difference_update(circle)
 
 
+def _same_volume(shaped: Mask, mask: Mask) -> bool:
+    """Whether the shape between the planes has the structure's volume: it is made of distances,
+    which know nothing of what is thinner than a voxel."""
+    volumes = [float(m.array.sum(dtype=np.float64)) for m in (shaped, mask)]
+    return abs(volumes[0] - volumes[1]) <= SHAPE_TOLERANCE * volumes[1]
+
+
 def _finished(mask: Mask, name: str) -> Mask:
     flags = tuple(flag for flag in mask.flags if flag != "structure-empty")
     if not mask.array.any():
@@ -248,9 +257,10 @@ class _Kitchen:
 
     def _mask(self, structure: Contours | Mask, shape: bool) -> Mask:
         options = {"end_caps": self.end_caps, "between_planes": self.between_planes}
-        mask = solid(structure, self.grid, **options) if shape else None
-        if mask is None:
-            mask = voxelise(structure, self.grid, "fraction", **options)
+        mask = voxelise(structure, self.grid, "fraction", **options)
+        shaped = solid(structure, self.grid, **options) if shape else None
+        if shaped is not None and _same_volume(shaped, mask):
+            mask = shaped
         if not mask.array.any():
             raise DataError(f"{structure.name} has no volume ({', '.join(mask.flags) or 'empty'})")
         return cropped(replace(mask, array=mask.array.astype(np.float32)))

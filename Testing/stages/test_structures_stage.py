@@ -15,12 +15,15 @@ import SimpleITK
 from RTPipelineLib.cli import main
 from RTPipelineLib.config import Config
 from RTPipelineLib.config.structures import Derived
+from RTPipelineLib.dicom.segmentation_write import write_segmentation
 from RTPipelineLib.dicom.structures import read_structure_set
 from RTPipelineLib.geometry import Grid
 from RTPipelineLib.model import Contours, Mask
+from RTPipelineLib.phantoms.scale import tiny_patients
 from RTPipelineLib.stages.agreement import agreement_row, paired
 from RTPipelineLib.stages.derive import derived_structures
 from RTPipelineLib.structures.volume import volume_cc
+from RTPipelineLib.structures.voxelise import voxelise
 from Testing.rt_export import FRAME, Export
 
 
@@ -160,3 +163,51 @@ def test_contours_of_a_person_are_compared_with_the_mask_of_a_model():
     assert (row["source_a"], row["source_b"]) == ("clinical", "total")
     assert row["dice"] == pytest.approx(1, abs=1e-9) and row["hausdorff_mm"] == 0
     assert row["volume_a_cc"] == pytest.approx(32, rel=1e-3)
+
+
+def test_a_result_that_is_not_what_it_was_meant_to_be_has_a_sentence():
+    rois = [box("PTV", 10.0, "1"), box("Body", 20.0, "1"), box("Sheet", 10.0, "1")]
+    rois[2] = replace(rois[2], points_mm=rois[2].points_mm * [0.004, 1.0, 1.0])  # 0.08 mm
+    grid = Grid([-40.0, -40.0, -30.0], np.eye(3), [1.0, 1.0, 2.0], (31, 81, 81))
+    problems = []
+    derived_structures(
+        rois,
+        {FRAME: grid},
+        config(
+            Derived(name="Nothing", operation="subtract", sources=("PTV", "Body")),
+            Derived(name="Ring", sources=("Sheet",), margin_mm=5.0),
+        ),
+        problems,
+    )
+    said = {problem.item: problem.message for problem in problems}
+    assert said["Nothing"].startswith("Nothing is empty: ")
+    assert "no surface to grow" in said["Ring"]
+
+
+def test_segments_of_a_dicom_seg_are_structures_of_the_course(tmp_path):
+    """The clinical target written as DICOM SEG beside its plan has a row of its own and agrees."""
+    (patient,) = tiny_patients(tmp_path / "dicom", 1, slices=6)
+    folder = tmp_path / "dicom" / patient.patient_id
+    slices = [pydicom.dcmread(path) for path in sorted(folder.rglob("CT*"))]
+    slices.sort(key=lambda ds: float(ds.ImagePositionPatient[2]))
+    (drawn,) = folder.rglob("RS*")
+    rois = read_structure_set(drawn).rois
+    target = next(roi for roi in rois if roi.name == "PTV_20")
+    grid = Grid(
+        slices[0].ImagePositionPatient,
+        np.eye(3),
+        [*map(float, slices[0].PixelSpacing[::-1]), 4.0],
+        (len(slices), slices[0].Rows, slices[0].Columns),
+    )
+    mask = voxelise(target.on_image(grid), grid, "coverage", whole=True)
+    pytest.importorskip("highdicom", reason="the extra seg is not installed")
+    write_segmentation(folder / "SEG.dcm", [replace(mask, name="PTV_20")], slices)
+    arguments = ["run", str(tmp_path / "dicom"), str(tmp_path / "out"), "--quiet"]
+    assert main(arguments) == 0
+    metrics = pd.read_parquet(tmp_path / "out" / "results" / "dvh_metrics.parquet")
+    rows = metrics[metrics["roi_name"] == "PTV_20"].set_index("source")
+    assert set(rows.index) == {"clinical", "seg"}
+    volume = grid.voxel_volume_mm3 * mask.array.sum(dtype=float) / 1000
+    assert rows.loc["seg", "volume_cc"] == pytest.approx(volume, rel=1e-6)
+    (agreement,) = (tmp_path / "out" / patient.patient_id).rglob("structures/agreement.parquet")
+    assert pd.read_parquet(agreement)["source_b"].tolist() == ["seg"]

@@ -176,3 +176,18 @@ def test_structures_without_an_image_have_a_grid_around_them():
     grid = grid_around(list(ROIS.values()), 2.0)
     for contours in ROIS.values():
         assert grid.contains(contours.points_mm).all()
+
+
+@pytest.mark.parametrize("wide", [0.3, 0.6])
+def test_a_drawn_structure_thinner_than_a_voxel_gets_its_margin(wide):
+    loops = [
+        [[-wide / 2, -10, z], [wide / 2, -10, z], [wide / 2, 10, z], [-wide / 2, 10, z]]
+        for z in np.arange(-10.0, 11.0, 2.0)
+    ]
+    thin = Contours.from_loops("Nerve", [np.array(loop) for loop in loops])
+    grid = Grid([-40.0, -40.0, -30.0], np.eye(3), [1.0, 1.0, 2.0], (31, 81, 81))
+    definition = Definition("PRV", Expression(("Nerve",), margins=Margins.even(5.0)))
+    result = derive([definition], {"Nerve": thin}, grid)
+    mask = result.masks["PRV"]
+    k, j, _ = (n // 2 for n in mask.array.shape)
+    assert mask.flags == () and mask.array[k, j].sum() == pytest.approx(wide + 10, abs=0.05)
