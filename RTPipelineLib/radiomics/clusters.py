@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
-from scipy.cluster import hierarchy
-from scipy.spatial.distance import squareform
 
 # Ranks of fewer subjects correlate by chance.
 MIN_SUBJECTS = 10
@@ -67,6 +64,8 @@ def correlation_clusters(
 
 def _spearman(values: np.ndarray) -> np.ndarray:
     """(features, features) rank correlations."""
+    from scipy import stats  # 45 MB in every process that only might need it
+
     ranks = stats.rankdata(values, axis=0)
     ranks -= ranks.mean(axis=0)
     ranks /= np.linalg.norm(ranks, axis=0)
@@ -77,6 +76,9 @@ def _spearman(values: np.ndarray) -> np.ndarray:
 
 def _numbers(rho: np.ndarray, threshold: float) -> np.ndarray:
     """Cluster of each feature, counted in the order of first features."""
+    from scipy.cluster import hierarchy
+    from scipy.spatial.distance import squareform
+
     if len(rho) == 1:
         return np.ones(1, dtype=np.int64)
     tree = hierarchy.linkage(squareform(1 - rho, checks=False), "complete")

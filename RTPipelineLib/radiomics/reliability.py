@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from scipy import stats
 
 # Fewer subjects say nothing about the spread between them.
 MIN_SUBJECTS = 3
@@ -63,6 +62,8 @@ def intraclass_correlation(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
     Wong, Psychological Methods 1 (1996) 30, table 7). nan where n or k is below 2 or nothing
     varies; 1 where measurements differ by constants only.
     """
+    from scipy import stats  # 45 MB in every process that only might need it
+
     values = np.asarray(values, dtype=np.float64)
     n, k = values.shape[-2:]
     if n < 2 or k < 2:

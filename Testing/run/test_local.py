@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -129,3 +131,18 @@ def test_every_stage_runs_once_in_order_within_what_there_is(stages, cores, rand
         assert sum(ticket.need.gpu for ticket in out) <= 1
     assert [tuple(r.stage for r in t.records) for t in running.tickets] == list(stages)
     assert running.take() is None
+
+
+def test_the_parent_of_a_run_loads_nothing_that_its_workers_need():
+    """Each of these takes tens of MB and up to a second, in every run that finds all done."""
+    code = (
+        "import sys, RTPipelineLib.run.pipeline\n"
+        "from RTPipelineLib.stages import STAGES, get_stage\n"
+        "for name in STAGES: get_stage(name)\n"
+        "heavy = {'pandas', 'pyarrow', 'SimpleITK', 'matplotlib', 'numba', 'scipy.stats'}\n"
+        "print(sorted(heavy & sys.modules.keys()))\n"
+    )
+    command = [sys.executable, "-c", code]
+    library = Path(__file__).resolve().parents[2]
+    found = subprocess.run(command, cwd=library, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
