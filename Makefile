@@ -1,6 +1,7 @@
 # Needs make, git and Python 3.11 to 3.13 with its venv module; all else goes into .venv from PyPI.
 #   make demo          install, make a synthetic cohort and run the pipeline on it
 #   make test          install, lint, all tests but the slow ones (about 25 minutes at most)
+#   make radiomics     pyradiomics, which a C compiler builds in two minutes; `make test` uses it
 #   make segmentation  TotalSegmentator in an environment of its own (2.5 GB), for its tests
 #   make slicer        3D Slicer's engine in an environment of its own (1 GB), for its tests
 #   make test-all      the slow tests too
@@ -14,10 +15,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
+PYRADIOMICS := pyradiomics-cuda==1.0.4 pykwalify==1.8.0 pywavelets==1.9.0 docopt==0.6.2
 EXTRAS := codecs,crosscheck,fast,plots,seg,test,xlsx
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 
-.PHONY: help demo install segmentation slicer test test-all test-cluster bench lint clean
+.PHONY: help demo install radiomics segmentation slicer test test-all test-cluster bench lint clean
 
 help:
 	@sed -n 's/^#//p' Makefile
@@ -27,16 +29,23 @@ install: $(STAMP)
 demo: $(STAMP)
 	@$(BIN)/python -m RTPipelineLib demo demo-output
 
+# It is built from source: without a compiler its tests skip, with the reason.
+radiomics: $(STAMP)
+	@$(BIN)/python -c 'import radiomics.featureextractor' 2>/dev/null || { \
+	  echo "Building pyradiomics (once; about two minutes) ..."; \
+	  $(PIP) install --constraint constraints.txt $(PYRADIOMICS) >/dev/null 2>&1 || \
+	  echo "pyradiomics could not be built: the tests of radiomics are skipped (Debian, Ubuntu: apt install gcc python3-dev)." >&2; }
+
 segmentation: $(STAMP)
 	@$(BIN)/python Testing/segmentation/install.py .venv-segmentation
 
 slicer: $(STAMP)
 	@$(BIN)/python Testing/structures/install_slicer.py .venv-slicer
 
-test: lint segmentation slicer
+test: lint radiomics segmentation slicer
 	@$(BIN)/python -m pytest -m "not slow"
 
-test-all: lint segmentation slicer
+test-all: lint radiomics segmentation slicer
 	@$(BIN)/python -m pytest
 
 # SLURM on this machine (Debian packages, root) and Snakemake from PyPI; about twenty minutes.

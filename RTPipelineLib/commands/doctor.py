@@ -58,6 +58,7 @@ def main(arguments: argparse.Namespace) -> int:
         except PackageNotFoundError:
             missing.append(name)
             print(f"  {name:<12} MISSING    {use}: {sys.executable} -m pip install {name}")
+    print(f"  {_radiomics()}")
     for name, use, extra in OPTIONAL:
         try:
             print(f"  {name:<12} {version(name):<10} {use}")
@@ -68,6 +69,17 @@ def main(arguments: argparse.Namespace) -> int:
     free = shutil.disk_usage(Path.cwd()).free / 1e9
     print(f"  disk         {free:.0f} GB free here{' (little)' if free < LOW_DISK_GB else ''}")
     return SOME_FAILED if missing else ALL_DONE
+
+
+def _radiomics() -> str:
+    """Which package provides the features, if any."""
+    from ..errors import UsageError
+    from ..radiomics.engine import engine_version
+
+    try:
+        return f"{engine_version():<23} image features"
+    except UsageError:
+        return 'pyradiomics  -          image features: pip install "slicer-rtpipeline[radiomics]"'
 
 
 def _memory_gb() -> float:

@@ -22,6 +22,7 @@ from .section import PositiveFloat, PositiveInt, Section, Text, nearest, paramet
 Axis = Annotated[int, Field(ge=0, le=2)]
 NotNegative = Annotated[float, Field(ge=0)]
 NotNegativeInt = Annotated[int, Field(ge=0)]
+Three = Annotated[tuple[NotNegative, ...], Field(min_length=3, max_length=3)]
 Weighting = Literal["manhattan", "euclidean", "infinity", "no_weighting"]
 Interpolator = Literal[
     "sitkNearestNeighbor",
@@ -66,7 +67,7 @@ class Settings(Section):
     normalize: bool | None = None
     normalizeScale: PositiveFloat | None = None
     removeOutliers: PositiveFloat | None = None
-    resampledPixelSpacing: tuple[NotNegative, NotNegative, NotNegative] | None = None
+    resampledPixelSpacing: Three | None = None
     interpolator: Interpolator | None = "sitkBSpline"
     padDistance: NotNegativeInt | None = None
     distances: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] | None = None
@@ -84,10 +85,10 @@ class Settings(Section):
     lbp2DRadius: PositiveFloat | None = None
     lbp2DSamples: PositiveInt | None = None
     lbp2DMethod: Literal["default", "ror", "uniform", "var"] | None = None
-    voxelArrayShift: float | None = None
+    voxelArrayShift: int | None = None
     symmetricalGLCM: bool | None = None
     weightingNorm: Weighting | None = None
-    gldm_a: NotNegative | None = None
+    gldm_a: NotNegativeInt | None = None
 
     def as_written(self) -> dict[str, object]:
         """The settings that the file gives, lists as lists."""

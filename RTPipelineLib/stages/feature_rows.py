@@ -1,5 +1,4 @@
-"""Features as rows of a table, and the rows of a course on disk, one file a ROI, until all are
-done."""
+"""Features as rows of a table, and what keeps them from being computed twice: a file a ROI."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import __version__
-from ..platform import atomic_path, remove_folder
+from ..platform import atomic_path
 from ..radiomics.engine import ENGINE, RoiFeatures, engine_version
 from .feature_extraction import Extracted
 
@@ -86,11 +85,12 @@ def features_frame(rows: Sequence[Mapping[str, object]]) -> pandas.DataFrame:
 
 
 class KeptFeatures:
-    """Features of ROIs that are done, in a folder that survives the process: after a crash they are
-    found again by what they were made from, and nothing else is computed twice."""
+    """Features of ROIs that are done, in a folder that survives the process: after a crash, or when
+    something else of the course has changed, they are found again by what they were made from."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._used: set[str] = set()
 
     def key(self, image: str, inside: np.ndarray, place: Sequence[int], parameters: str) -> str:
         """The name of a ROI's file: by image, voxels, parameters and versions."""
@@ -105,6 +105,7 @@ class KeptFeatures:
         import pyarrow
         import pyarrow.parquet
 
+        self._used.add(key)
         try:
             table = pyarrow.parquet.read_table(self.folder / f"{key}.parquet")
             facts = json.loads(table.schema.metadata[_VALUES])
@@ -119,6 +120,7 @@ class KeptFeatures:
         import pyarrow
         import pyarrow.parquet
 
+        self._used.add(key)
         self.folder.mkdir(parents=True, exist_ok=True)
         facts = {
             "voxels": found.voxels,
@@ -131,6 +133,8 @@ class KeptFeatures:
         with atomic_path(self.folder / f"{key}.parquet") as target:
             pyarrow.parquet.write_table(table, target)
 
-    def forget(self) -> None:
-        """Remove them all: the table is written."""
-        remove_folder(self.folder)
+    def forget_others(self) -> None:
+        """Remove what nobody has read or written since this object was made."""
+        for path in self.folder.glob("*.parquet"):
+            if path.stem not in self._used:
+                path.unlink(missing_ok=True)

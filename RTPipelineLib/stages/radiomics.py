@@ -1,8 +1,8 @@
 """Stage `radiomics`: features of every structure on every image of the course, a row each.
 
 `radiomics/features.parquet`. A structure without features has its row too, with the reason. Each
-ROI's features are kept in `partial/radiomics/` as soon as they are there, until the table is
-written: a run that was cut off computes only what is missing.
+ROI's features are kept in `kept/radiomics/` as soon as they are there: a run that was cut off, or
+that another structure or dose has called for, computes only what is missing.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from .perturbed_features import Measured, write_robustness
 from .structures import STRUCTURES_FILE
 
 FEATURES_FILE = "radiomics/features.parquet"
-KEPT_FOLDER = "partial/radiomics"
+KEPT_FOLDER = "kept/radiomics"
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def _run(task: Task) -> Outcome:
         return Outcome(SKIPPED, "no image or dose shares a frame of reference with structures")
     features_frame(rows).to_parquet(task.output / Path(FEATURES_FILE).name, index=False)
     problems += write_robustness(task, measured, ids)
-    kept.forget()
+    kept.forget_others()
     errors = [problem for problem in problems if problem.severity == "error"]
     return Outcome(
         PARTIAL if errors else DONE, errors[0].message if errors else "", tuple(problems)
