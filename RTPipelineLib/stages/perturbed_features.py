@@ -3,6 +3,7 @@ perturbation: `radiomics/robustness.parquet`."""
 
 from __future__ import annotations
 
+import hashlib
 import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,11 +22,12 @@ from ..radiomics.engine import Began, RoiFeatures
 from ..radiomics.parameters import Parameters
 from ..radiomics.perturbation import Chain, Perturbation
 from ..radiomics.robustness import perturbed_features
+from ..radiomics.roi import roi_on
 from ..structures.lattice_boxes import cropped
 from . import Problem, Task
-from .feature_extraction import Extracted, limits_of, on_image
+from .feature_extraction import Extracted, Keeper, limits_of, on_image
 from .feature_rows import ImageFacts, feature_row, features_frame
-from .roi_workers import Found, Serve, computed
+from .roi_workers import Found, Limits, Serve, computed
 
 POINT = tuple(field.name for field in fields(Perturbation))
 ROBUSTNESS_FILE = "radiomics/robustness.parquet"
@@ -88,6 +90,11 @@ class PerturbedJob:
         """Which point it is."""
         return self.points[number % len(self.points)]
 
+    def named(self, number: int) -> Parameters:
+        """The parameters with a hash that stands for the perturbation, too."""
+        words = (self.parameters.sha256, self.course, self.chain, self.point(number))
+        return replace(self.parameters, sha256=hashlib.sha256(repr(words).encode()).hexdigest())
+
     def _of_roi(
         self, image: Volume, roi: int, own: Mapping[Perturbation, int], began: Began
     ) -> Found:
@@ -108,12 +115,13 @@ class PerturbedJob:
 
 @dataclass(frozen=True)
 class Measured:
-    """An image whose features are known: how to read it again, what rows say of it, and what was
-    found for each structure."""
+    """An image whose features are known: how to read it again, what rows say of it, what was found
+    for each structure, and where perturbed features are kept until the table is written."""
 
     read: Callable[[], Volume]
     facts: ImageFacts
     found: Sequence[Extracted]
+    keeper: Callable[[Volume], Keeper]
 
 
 def write_robustness(
@@ -129,7 +137,7 @@ def write_robustness(
             continue
         own: list[dict[str, object]] = []
         try:
-            for row in perturbed_rows(one.read(), one.facts, one.found, ids, task.config):
+            for row in perturbed_rows(one, ids, task.config):
                 own.append(row)
                 task.progress(len(own), total, f"{one.facts.name}: {row['roi_name']} perturbed")
         except DataError as error:
@@ -163,29 +171,46 @@ def perturbations(found: Sequence[Extracted], config: Config) -> int:
 
 
 def perturbed_rows(
-    image: Volume,
-    facts: ImageFacts,
-    measured: Sequence[Extracted],
-    ids: Mapping[str, str],
-    config: Config,
+    measured: Measured, ids: Mapping[str, str], config: Config
 ) -> Iterator[dict[str, object]]:
-    """A row for every perturbation of every ROI of this image that has features and is asked for.
+    """A row for every perturbation of every ROI of an image that has features and is asked for.
 
     A perturbation that fails, or a ROI that cannot be perturbed, has its rows with the reason.
     """
-    chosen = [one for one in measured if _is_asked_for(one, config.radiomics.robustness)]
-    chain = config.radiomics.robustness.chain
+    image = measured.read()
+    keeper = measured.keeper(image)
+    chain, course = config.radiomics.robustness.chain, "/".join(ids.values())
+    chosen = [one for one in measured.found if _is_asked_for(one, config.radiomics.robustness)]
     for parameters in {one.parameters.name: one.parameters for one in chosen}.values():
         own = [one for one in chosen if one.parameters.name == parameters.name]
         masks = [cropped(on_image(one.structure, image, config)) for one in own]
-        course = "/".join(ids.values())
         job = PerturbedJob(image.grid, image.modality, parameters, masks, chain, course)
-        limits = limits_of(config)
-        with tempfile.TemporaryDirectory(prefix="rtpipeline-") as scratch:
-            found = computed(image.array, job, job.orders(limits.processes), limits, Path(scratch))
-            for number, result in found:
-                one = replace(own[number // len(job.points)], result=result)
-                yield {**feature_row(one, facts, ids), **asdict(job.point(number))}
+        for number, result in _with_kept(job, image, keeper, limits_of(config)):
+            one = replace(own[number // len(job.points)], result=result)
+            yield {**feature_row(one, measured.facts, ids), **asdict(job.point(number))}
+
+
+def _with_kept(
+    job: PerturbedJob, image: Volume, keeper: Keeper, limits: Limits
+) -> Iterator[tuple[int, RoiFeatures | str]]:
+    """The results of all points: those that an earlier attempt kept, then the others, which are
+    kept as they come."""
+    rois = [roi_on(mask, image.grid) for mask in job.masks]
+    orders = []
+    for order in job.orders(limits.processes):
+        missing = []
+        for number in order:
+            known = keeper.read(rois[number // len(job.points)], job.named(number))
+            if known is None:
+                missing.append(number)
+            else:
+                yield number, known
+        orders += [missing] if missing else []
+    with tempfile.TemporaryDirectory(prefix="rtpipeline-") as scratch:
+        for number, result in computed(image.array, job, orders, limits, Path(scratch)):
+            if isinstance(result, RoiFeatures):
+                keeper.write(rois[number // len(job.points)], job.named(number), result)
+            yield number, result
 
 
 def _is_asked_for(one: Extracted, keys: RobustnessKeys) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +86,8 @@ def _run(task: Task) -> Outcome:
             problems.append(Problem(source.facts.name, "info", text))
             continue
         found = list(_measured(task, source, own, kept, problems))
-        measured.append(Measured(source.read, found[-1][1], [one for one, _ in found]))
+        ones, facts = [one for one, _ in found], found[-1][1]
+        measured.append(Measured(source.read, facts, ones, partial(_Keeper, kept)))
         for one, facts in found:
             rows.append(feature_row(one, facts, ids))
             if isinstance(one.result, str) and one.severity:
