@@ -77,7 +77,8 @@ def methods_paragraph(
 
 def _of_images(each: Extracted) -> str:
     file, parts = each.parameters, []
-    head = f"{each.modality} images ({each.rois} ROIs; {each.name}, SHA-256 {each.sha256[:12]})"
+    rois = f"{each.rois} ROI{'' if each.rois == 1 else 's'}"
+    head = f"{each.modality} images ({rois}; {each.name}, SHA-256 {each.sha256[:12]})"
     if file is None:
         return f"{head} were analysed by settings that are not at hand any more."
     if file.setting("normalize", False):

@@ -16,16 +16,20 @@ from .feature_tables import CLUSTER_CORRELATION
 _COLUMNS = ("modality", "parameters", "parameters_sha256", "engine_version", "reason")
 
 
-def feature_methods(config: Config, features: Path, *, perturbed: bool) -> str:
-    """The paragraph with its references (plain text); empty when no ROI has features.
+def feature_methods(config: Config, results: Path) -> str:
+    """The paragraph, and a line for each of its references (plain text); empty when no ROI has
+    features.
 
-    `features` is the cohort's table `radiomics`, `perturbed` says whether there are perturbed
-    features too. Settings are those of the file whose hash stands in the rows. Raises `OSError`
-    when the table cannot be read.
+    `results` holds the cohort's tables. Settings are those of the file whose hash stands in the
+    rows. Raises `OSError` when a table cannot be read.
     """
     import pandas
 
-    frame = pandas.read_parquet(features, columns=list(_COLUMNS))
+    if not (results / "robustness.parquet").exists():
+        return ""
+    variation = pandas.read_parquet(results / "robustness.parquet", columns=["variation"])
+    perturbed = bool((variation["variation"] == "perturbation").any())
+    frame = pandas.read_parquet(results / "radiomics.parquet", columns=list(_COLUMNS))
     frame = frame[frame["reason"] == ""]
     files = _known_files(config)
     groups = frame.groupby(["modality", "parameters", "parameters_sha256"])

@@ -24,7 +24,8 @@ class CohortMethods:
     `decisions`, `prescriptions` and `modalities` count courses by how their dose was settled, who
     states the prescription, and the modality of the planning image; `models` are those that
     segmented. `excluded` (what, why, courses) lists results that are missing. `versions` are
-    (program, versions, courses).
+    (program, versions, courses). `features` is the text on image features with references of its
+    own, a paragraph a line; empty without any.
     """
 
     courses: int
@@ -36,6 +37,7 @@ class CohortMethods:
     models: Sequence[str]
     excluded: Sequence[tuple[str, str, int]]
     versions: Sequence[tuple[str, str, int]]
+    features: str = ""
 
 
 def methods_page(facts: CohortMethods) -> str:
@@ -50,6 +52,7 @@ def methods_page(facts: CohortMethods) -> str:
     settings = changed_settings(facts.config)
     sections = [
         _section("Text", *(element("p", text) for text in paragraphs), _references(cited)),
+        *_features(facts.features),
         _section("What is missing, and why", _excluded(facts.excluded)),
         _section(
             "Settings other than the defaults",
@@ -75,6 +78,11 @@ def methods_page(facts: CohortMethods) -> str:
         element("p", "Made from the run. Read it against what you did before you publish it."),
     ]
     return page("Methods", head, sections)
+
+
+def _features(text: str) -> list[Markup]:
+    paragraphs = [element("p", line) for line in text.splitlines()]
+    return [_section("Image features", *paragraphs)] if paragraphs else []
 
 
 def changed_settings(config: Config) -> list[tuple[str, str]]:

@@ -7,15 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config import Config
-from ..platform import write_text
-from ..report.feature_methods import feature_methods
 from ..report.feature_tables import cluster_table, reliability_table, write_long
 from ..report.tables import Joined
 
 if TYPE_CHECKING:
     import pandas
 
-METHODS_FILE = "radiomics_methods.txt"
 TABLES = ("radiomics_long", "radiomics_clusters", "robustness")
 
 
@@ -23,7 +20,7 @@ def feature_results(
     features: Joined, perturbed: Sequence[Path], config: Config, results: Path
 ) -> tuple[dict[str, pandas.DataFrame | Joined], list[tuple[Path, str]]]:
     """The tables made from the joined features and from the courses' perturbed ones, and the
-    (path, reason) of every file that cannot be used. `radiomics_methods.txt` tells what was done.
+    (path, reason) of every file that cannot be used.
 
     Without features there is no table, and those of an earlier run go. Raises `OutputError` when
     the folder cannot be written.
@@ -32,7 +29,6 @@ def feature_results(
         for name in TABLES:
             for suffix in (".parquet", ".csv"):
                 (results / f"{name}{suffix}").unlink(missing_ok=True)
-        (results / METHODS_FILE).unlink(missing_ok=True)
         return {}, []
     rescans = config.radiomics.robustness.rescans
     reliability, failures = reliability_table(features.path, perturbed, rescans)
@@ -41,6 +37,4 @@ def feature_results(
         "radiomics_clusters": cluster_table(features.path, reliability),
         "robustness": reliability,
     }
-    text = feature_methods(config, features.path, perturbed=bool(perturbed))
-    write_text(results / METHODS_FILE, text + "\n")
     return tables, failures

@@ -10,6 +10,7 @@ from ..config import Config
 from ..course import course_folders
 from ..errors import DataError
 from ..platform import write_text
+from ..report.feature_methods import feature_methods
 from ..report.methods import CohortMethods, methods_page
 from ..stages import FAILED, PARTIAL, SKIPPED
 from ..stages.automatic import SEGMENTATION_FILE
@@ -54,6 +55,7 @@ def write_methods(out: Path, config: Config) -> Path:
         models=sorted(models),
         excluded=[(stage, why, count) for (stage, why), count in sorted(missing.items())],
         versions=[(name, version, count) for (name, version), count in sorted(versions.items())],
+        features=feature_methods(config, results),
     )
     path = results / "methods.html"
     write_text(path, methods_page(facts))

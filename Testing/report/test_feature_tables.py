@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from itertools import product
 from pathlib import Path
 
@@ -9,7 +10,10 @@ import numpy as np
 import pandas
 import pytest
 
+from RTPipelineLib.config import Config
+from RTPipelineLib.config.section import parameter_presets
 from RTPipelineLib.radiomics.reliability import intraclass_correlation
+from RTPipelineLib.report.feature_methods import feature_methods
 from RTPipelineLib.report.feature_tables import (
     cluster_table,
     feature_columns,
@@ -227,3 +231,23 @@ def test_nothing_at_all(tmp_path: Path) -> None:
     assert table.empty
     assert cluster_table(path, table).empty
     assert write_long(path, tmp_path, "long").rows == 0
+
+
+def test_the_paragraph_of_a_run(tmp_path: Path) -> None:
+    preset = parameter_presets()["ct"]
+    known = {"parameters": "ct.yaml", "parameters_sha256": sha256(preset.read_bytes()).hexdigest()}
+    gone = {"parameters": "mine.yaml", "parameters_sha256": "0" * 64}
+    rows = [who(n, engine_version="pyradiomics 3.1", **known) for n in range(3)]
+    rows.append(who(4, engine_version="pyradiomics 3.1", modality="MR", **gone))
+    rows.append(who(5, reason="too small", engine_version="", **known))
+    features_file(tmp_path, rows)
+    assert feature_methods(Config(), tmp_path) == ""  # a run without the tables of features
+    pandas.DataFrame({"variation": ["manual-automatic"]}).to_parquet(
+        tmp_path / "robustness.parquet"
+    )
+    text = feature_methods(Config(), tmp_path)
+    assert "CT images (3 ROIs; ct.yaml" in text and "resampled to 1 x 1 x 1 mm" in text
+    assert "MR images (1 ROI; mine.yaml, SHA-256 000000000000) were analysed by" in text
+    assert "perturbations" not in text
+    pandas.DataFrame({"variation": ["perturbation"]}).to_parquet(robustness)
+    assert "81 perturbations" in feature_methods(Config(), tmp_path)

@@ -84,3 +84,9 @@ def test_only_what_differs_is_a_changed_setting():
     assert changed_settings(Config()) == []
     config = Config.model_validate({"dvh": {"geud_a": {"Rectum": 8.0}}})
     assert changed_settings(config) == [("dvh.geud_a.Rectum", "8.0")]
+
+
+def test_image_features_are_told_where_there_are_any():
+    assert "Image features" not in text_of(FACTS)
+    text = text_of(replace(FACTS, features="Extracted with <x>.\n[1] A paper."))
+    assert "Image features Extracted with &lt;x&gt;. [1] A paper." in text
