@@ -242,9 +242,8 @@ def test_the_paragraph_of_a_run(tmp_path: Path) -> None:
     rows.append(who(5, reason="too small", engine_version="", **known))
     features_file(tmp_path, rows)
     assert feature_methods(Config(), tmp_path) == ""  # a run without the tables of features
-    pandas.DataFrame({"variation": ["manual-automatic"]}).to_parquet(
-        tmp_path / "robustness.parquet"
-    )
+    robustness = tmp_path / "robustness.parquet"
+    pandas.DataFrame({"variation": ["manual-automatic"]}).to_parquet(robustness)
     text = feature_methods(Config(), tmp_path)
     assert "CT images (3 ROIs; ct.yaml" in text and "resampled to 1 x 1 x 1 mm" in text
     assert "MR images (1 ROI; mine.yaml, SHA-256 000000000000) were analysed by" in text
