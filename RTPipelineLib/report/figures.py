@@ -1,10 +1,15 @@
-"""Dose-volume histograms as inline SVG: light, readable in print and without colour vision."""
+"""Dose-volume histograms as inline SVG: light, readable in print and without colour vision.
+
+`dvh.js` makes the legend hide and show curves, and reads them at a dose; without it the plot stands
+as it is.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import resources
 
 import numpy as np
 
@@ -45,7 +50,7 @@ def dvh_plot(curves: Sequence[Curve], units: str = "Gy") -> Markup:
     """The curves with axes and legend; `units` (Gy or cGy) is that of the dose axis.
 
     Each dose source has its own dash pattern. Every curve can be reached by the keyboard and says
-    its name; pointing at it shows the name too.
+    its name; pointing at it shows the name too. Legend and curves belong together by `data-key`.
     """
     scale = 100.0 if units == "cGy" else 1.0
     drawn = [curve for curve in curves if len(curve.dose_gy)]
@@ -61,7 +66,8 @@ def dvh_plot(curves: Sequence[Curve], units: str = "Gy") -> Markup:
         if curve.source == PLANNING_SYSTEM:
             dash = DOTS
         label = label_of(curve, len(sources) > 1)
-        lines.append(_line(curve, scale, limit, colour, dash, label, number))
+        key = PLANNING_SYSTEM if curve.source == PLANNING_SYSTEM else label
+        lines.append(_line(curve, scale, limit, colour, dash, label, key, number))
         if curve.source != PLANNING_SYSTEM:
             keys.append(_legend_entry(colour, dash, label))
     if len(keys) < len(lines):  # one entry for all of them: they have the colours of ours
@@ -71,12 +77,31 @@ def dvh_plot(curves: Sequence[Curve], units: str = "Gy") -> Markup:
         element("title", "Cumulative dose-volume histogram"),
         _axes(limit, step, units),
         element("g", joined(*lines), class_="curves"),
+        element("line", y1=TOP, y2=HEIGHT - BOTTOM, class_="cursor", hidden=""),
+        data_left=LEFT,
+        data_right=WIDTH - RIGHT,
+        data_top=TOP,
+        data_bottom=HEIGHT - BOTTOM,
+        data_limit=f"{limit:g}",
+        data_units=units,
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
         role="group",
         aria_label=f"Cumulative dose-volume histogram, {len(drawn)} curves; the legend names them",
         class_="dvh",
     )
-    return element("div", svg, element("ul", joined(*keys), class_="legend"), class_="figure")
+    hint = "Point at the plot, or press the arrow keys on a curve, to read volumes at a dose."
+    aside = element(
+        "div",
+        element("p", hint, class_="readout soft", aria_live="polite"),
+        element("ul", joined(*keys), class_="legend"),
+        class_="aside",
+    )
+    return element("div", svg, aside, class_="figure")
+
+
+def plot_script() -> str:
+    """The script of the plot."""
+    return resources.files(__package__).joinpath("dvh.js").read_text(encoding="utf-8")
 
 
 def readable(colour: tuple[int, int, int]) -> str:
@@ -121,6 +146,7 @@ def _line(
     colour: str,
     dash: str | None,
     label: str,
+    key: str,
     number: int,
 ) -> Markup:
     points = _drawn(curve.dose_gy, curve.volume_percent, scale, limit)
@@ -140,6 +166,7 @@ def _line(
         tabindex=0,
         role="img",
         aria_label=label,
+        data_key=key,
     )
 
 
@@ -171,7 +198,11 @@ def _legend_entry(colour: str, dash: str | None, label: str) -> Markup:
         viewBox="0 0 28 10",
         aria_hidden="true",
     )
-    return element("li", swatch, label)
+    value = element("span", class_="value")
+    button = element(
+        "button", swatch, label, " ", value, type="button", aria_pressed="true", data_key=label
+    )
+    return element("li", button)
 
 
 def _axes(limit: float, step: float, units: str) -> Markup:

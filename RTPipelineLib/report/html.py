@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterable, Sequence
+from hashlib import sha256
 from importlib import resources
 from textwrap import shorten
 
@@ -19,7 +21,7 @@ from .content import (
     StageRow,
     Value,
 )
-from .figures import dvh_plot
+from .figures import dvh_plot, plot_script
 from .markup import Content, Markup, element, joined
 from .verdicts import comparison_section, goals_section
 
@@ -77,6 +79,7 @@ def course_page(facts: CourseReport) -> str:
             _section("Objects and links", _objects(facts.objects)),
             _section("Provenance", _pairs(facts.provenance), _inputs(facts.inputs)),
         ],
+        plot_script() if facts.curves else "",
     )
 
 
@@ -102,10 +105,14 @@ def cohort_page(facts: CohortReport) -> str:
     )
 
 
-def page(title: str, head: Sequence[Content], sections: Sequence[Content]) -> str:
-    """A page that needs nothing but itself: no script, no other file, no network."""
+def page(title: str, head: Sequence[Content], sections: Sequence[Content], script: str = "") -> str:
+    """A page that needs nothing but itself: no other file, no network, and no script but the one
+    that it is given."""
     style = resources.files(__package__).joinpath("style.css").read_text(encoding="utf-8")
     policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    if script:
+        digest = b64encode(sha256(script.encode()).digest()).decode()
+        policy += f"; script-src 'sha256-{digest}'"
     document = element(
         "html",
         element(
@@ -123,6 +130,7 @@ def page(title: str, head: Sequence[Content], sections: Sequence[Content]) -> st
             element("header", joined(*head)),
             element("main", joined(*sections)),
             element("footer", element("p", f"RT Pipeline. {RESEARCH_USE}")),
+            element("script", Markup(script)) if script else None,
         ),
         lang="en",
     )

@@ -96,7 +96,10 @@ def test_every_curve_has_a_name_for_pointer_keyboard_and_legend():
     assert [g.find("title").text for g in groups] == names
     assert [g.get("aria-label") for g in groups] == names
     assert all(g.get("tabindex") == "0" for g in groups)
-    assert [item[0].tail for item in plot.iter("li")] == names
+    assert [g.get("data-key") for g in groups] == names
+    buttons = [item[0] for item in plot.iter("li")]
+    assert [button[0].tail.strip() for button in buttons] == names
+    assert [button.get("data-key") for button in buttons] == names
     assert groups[0].get("stroke") == groups[1].get("stroke")
     assert groups[0].get("stroke-dasharray") != groups[1].get("stroke-dasharray")
 
