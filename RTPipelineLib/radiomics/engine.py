@@ -87,9 +87,16 @@ def engine_version() -> str:
 
 
 def check_features(parameters: Parameters) -> None:
-    """Raise `UsageError` for a feature that its class does not have."""
+    """Raise `UsageError` for a feature that its class does not have, and for a filter that needs a
+    package that is not there (pyradiomics would leave it out in silence)."""
+    from importlib.util import find_spec
+
     from radiomics import getFeatureClasses
 
+    if "LBP2D" in parameters.image_types and find_spec("skimage") is None:
+        raise UsageError(
+            f"{parameters.name}: imageType.LBP2D needs a package: pip install scikit-image"
+        )
     for name, chosen in parameters.feature_classes.items():
         known = getFeatureClasses()[name].getFeatureNames()
         for feature in chosen or ():
@@ -207,7 +214,8 @@ class Extraction:
                     shares[n].images.append((name, cut.copy(), wanted.settings))
             if not names:
                 for n in members:
-                    shares[n].notes.append(f"no {wanted.image_type}: the image is too small for it")
+                    what = "the image is too small for it, or 0 everywhere"
+                    shares[n].notes.append(f"no {wanted.image_type}: {what}")
 
     def _lattice(self, roi: Roi) -> Lattice:
         wanted = self.parameters.resampled_mm

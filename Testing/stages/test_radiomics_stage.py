@@ -13,10 +13,13 @@ import SimpleITK
 from RTPipelineLib.cli import main
 from RTPipelineLib.config import load_config
 from RTPipelineLib.config.radiomics_file import read_parameters
+from RTPipelineLib.dicom.image import read_series
+from RTPipelineLib.dicom.structures import read_structure_set
 from RTPipelineLib.errors import ConfigError
 from RTPipelineLib.overrides import Overrides
 from RTPipelineLib.phantoms.cohort import make_cohort
 from RTPipelineLib.run.execute import execute
+from RTPipelineLib.structures.voxelise import voxelise
 
 needs_engine = pytest.mark.skipif(
     "not __import__('importlib.util').util.find_spec('pywt')",
@@ -197,3 +200,28 @@ def test_command_refuses_what_it_cannot_use(
         assert status in (2, 3)
         assert sentence in capsys.readouterr().err
     assert not (tmp_path / "o.csv").exists()
+
+
+@needs_engine
+def test_contours_and_the_equal_mask(cohort: Path, tmp_path: Path) -> None:
+    """The same features from an RTSTRUCT and from its voxels as labels."""
+    folder = cohort / "dicom" / "DEMO-LUNG"
+    structure_set = next((folder / "RS").iterdir())
+    image = read_series([path for path in (folder / "CT").rglob("*") if path.is_file()])
+    roi = next(r for r in read_structure_set(structure_set).rois if r.name == "GTV")
+    mask = voxelise(roi.on_image(image.grid), image.grid, "coverage", whole=True)
+    label = SimpleITK.GetImageFromArray(mask.array.astype(np.uint8))
+    label.SetOrigin(image.grid.origin_mm.tolist())
+    label.SetSpacing(image.grid.spacing_mm.tolist())
+    label.SetDirection(image.grid.direction.ravel().tolist())
+    SimpleITK.WriteImage(label, str(tmp_path / "GTV.nrrd"))
+    tables = []
+    for structures, extra in ((structure_set, ["--roi", "GTV"]), (tmp_path / "GTV.nrrd", [])):
+        out = tmp_path / f"{len(tables)}.csv"
+        arguments = ["radiomics", str(folder / "CT"), str(structures), "-o", str(out), *extra]
+        assert main([*arguments, "--params", "ct_native", "--quiet"]) == 0
+        tables.append(pd.read_csv(out).iloc[0])
+    names = [name for name in tables[0].index if "_firstorder_" in name or "_glcm_" in name]
+    assert len(names) > 400
+    for name in names:
+        assert tables[0][name] == pytest.approx(tables[1][name], rel=1e-9), name
