@@ -304,10 +304,15 @@ def test_config_prints_defaults_that_are_valid(capsys, tmp_path):
     assert main(["config", "--check", str(path)]) == 0
 
 
-def test_doctor_finds_what_every_run_needs(capsys):
+def test_doctor_finds_what_every_run_needs(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("TOTALSEG_HOME_DIR", str(tmp_path))
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
     assert "pydicom" in out and "MISSING" not in out
+    assert "totseg_download_weights" in out and "GPU" in out and "GB free" in out
+    (tmp_path / "nnunet" / "results" / "Dataset291_x").mkdir(parents=True)
+    assert main(["doctor"]) == 0
+    assert "1 networks in" in capsys.readouterr().out
 
 
 def test_a_structure_set_without_roi_is_told(capsys, dicom, tmp_path):

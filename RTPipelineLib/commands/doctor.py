@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import platform
 import shutil
+import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from . import ALL_DONE, SOME_FAILED
@@ -22,11 +24,17 @@ CORE = (
     ("psutil", "processes"),
     ("tqdm", "progress bars"),
 )
-# (package, what for, extra that installs it)
+# (packages of which one will do, what for, extra that installs it)
 OPTIONAL = (
-    ("xlsxwriter", "results.xlsx", "xlsx"),
-    ("matplotlib", "figures as files", "plots"),
-    ("numba", "faster kernels, same numbers", "fast"),
+    (("xlsxwriter",), "results.xlsx", "xlsx"),
+    (("matplotlib",), "figures as files", "plots"),
+    (("numba",), "faster kernels, same numbers", "fast"),
+    (("highdicom",), "DICOM SEG written", "seg"),
+    (("pyradiomics", "pyradiomics-cuda"), "image features (needs a C compiler)", "radiomics"),
+    (("TotalSegmentator",), "automatic contours, also from another Python", "segmentation"),
+    (("dicompyler-core",), "second calculation of DVHs", "crosscheck"),
+    (("plastimatch",), "second calculation of DVHs", "crosscheck"),
+    (("snakemake",), "runs on a cluster", "cluster"),
 )
 # DICOM PS3.5 A.4: compressed transfer syntaxes that images come in.
 SYNTAXES = (
@@ -54,20 +62,21 @@ def main(arguments: argparse.Namespace) -> int:
     missing = []
     for name, use in CORE:
         try:
-            print(f"  {name:<12} {version(name):<10} {use}")
+            print(f"  {name:<16} {version(name):<10} {use}")
         except PackageNotFoundError:
             missing.append(name)
-            print(f"  {name:<12} MISSING    {use}: {sys.executable} -m pip install {name}")
+            print(f"  {name:<16} MISSING    {use}: {sys.executable} -m pip install {name}")
     print(f"  {_radiomics()}")
-    for name, use, extra in OPTIONAL:
-        try:
-            print(f"  {name:<12} {version(name):<10} {use}")
-        except PackageNotFoundError:
-            print(f'  {name:<12} -          {use}: pip install "slicer-rtpipeline[{extra}]"')
+    for names, use, extra in OPTIONAL:
+        name, found = _installed(names)
+        install = "" if found else f': pip install "slicer-rtpipeline[{extra}]"'
+        print(f"  {name:<16} {found or '-':<10} {use}{install}")
     if "pydicom" not in missing:
         _print_decoders()
+    print(f"  GPU              {_gpus()}")
+    print(f"  weights          {_weights()}")
     free = shutil.disk_usage(Path.cwd()).free / 1e9
-    print(f"  disk         {free:.0f} GB free here{' (little)' if free < LOW_DISK_GB else ''}")
+    print(f"  disk             {free:.0f} GB free here{' (little)' if free < LOW_DISK_GB else ''}")
     return SOME_FAILED if missing else ALL_DONE
 
 
@@ -80,6 +89,44 @@ def _radiomics() -> str:
         return f"{engine_version():<23} image features"
     except UsageError:
         return 'pyradiomics  -          image features: pip install "slicer-rtpipeline[radiomics]"'
+
+
+def _installed(names: Sequence[str]) -> tuple[str, str]:
+    """The first package of several that is installed, and its version; the first and "" else."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    for name in names:
+        try:
+            return name, version(name)
+        except PackageNotFoundError:
+            continue
+    return names[0], ""
+
+
+def _gpus() -> str:
+    """What NVIDIA's driver reports; models run on the CPU without one."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return "none found (no nvidia-smi): models run on the CPU"
+    query = [program, "--query-gpu=name,memory.total", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(query, capture_output=True, encoding="utf-8", timeout=20)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"nvidia-smi does not answer ({error})"
+    if done.returncode:
+        return f"nvidia-smi fails: {(done.stdout + done.stderr).strip()[:200]}"
+    return "; ".join(done.stdout.split("\n")).strip("; ")
+
+
+def _weights() -> str:
+    """Where TotalSegmentator's weights lie and which are there."""
+    from ..segmentation.catalogue import Home
+
+    folder = Home().weights_folder
+    if not folder.is_dir():
+        return f"none in {folder}: totseg_download_weights -t total"
+    found = sorted(path.name for path in folder.glob("Dataset*") if path.is_dir())
+    return f"{len(found)} networks in {folder}"
 
 
 def _memory_gb() -> float:
@@ -97,6 +144,6 @@ def _print_decoders() -> None:
     for name, uid in SYNTAXES:
         decoder = get_decoder(uid)
         if decoder.is_available:
-            print(f"  {name:<19} readable")
+            print(f"  {name:<20} readable")
         else:
-            print(f"  {name:<19} NOT readable: pip install python-gdcm pyjpegls")
+            print(f"  {name:<20} NOT readable: pip install python-gdcm pyjpegls")
