@@ -7,7 +7,6 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from . import ALL_DONE, SOME_FAILED
@@ -24,17 +23,17 @@ CORE = (
     ("psutil", "processes"),
     ("tqdm", "progress bars"),
 )
-# (packages of which one will do, what for, extra that installs it)
+# (package, what for, extra that installs it)
 OPTIONAL = (
-    (("xlsxwriter",), "results.xlsx", "xlsx"),
-    (("matplotlib",), "figures as files", "plots"),
-    (("numba",), "faster kernels, same numbers", "fast"),
-    (("highdicom",), "DICOM SEG written", "seg"),
-    (("pyradiomics", "pyradiomics-cuda"), "image features (needs a C compiler)", "radiomics"),
-    (("TotalSegmentator",), "automatic contours, also from another Python", "segmentation"),
-    (("dicompyler-core",), "second calculation of DVHs", "crosscheck"),
-    (("plastimatch",), "second calculation of DVHs", "crosscheck"),
-    (("snakemake",), "runs on a cluster", "cluster"),
+    ("xlsxwriter", "results.xlsx", "xlsx"),
+    ("matplotlib", "figures as files", "plots"),
+    ("numba", "faster kernels, same numbers", "fast"),
+    ("pyradiomics", "image features (needs a C compiler)", "radiomics"),
+    ("highdicom", "DICOM SEG written", "seg"),
+    ("TotalSegmentator", "automatic contours, also from another Python", "segmentation"),
+    ("dicompyler-core", "second calculation of DVHs", "crosscheck"),
+    ("plastimatch", "second calculation of DVHs", "crosscheck"),
+    ("snakemake", "runs on a cluster", "cluster"),
 )
 # DICOM PS3.5 A.4: compressed transfer syntaxes that images come in.
 SYNTAXES = (
@@ -66,9 +65,8 @@ def main(arguments: argparse.Namespace) -> int:
         except PackageNotFoundError:
             missing.append(name)
             print(f"  {name:<16} MISSING    {use}: {sys.executable} -m pip install {name}")
-    print(f"  {_radiomics()}")
-    for names, use, extra in OPTIONAL:
-        name, found = _installed(names)
+    for name, use, extra in OPTIONAL:
+        found = _installed(name)
         install = "" if found else f': pip install "slicer-rtpipeline[{extra}]"'
         print(f"  {name:<16} {found or '-':<10} {use}{install}")
     if "pydicom" not in missing:
@@ -80,27 +78,17 @@ def main(arguments: argparse.Namespace) -> int:
     return SOME_FAILED if missing else ALL_DONE
 
 
-def _radiomics() -> str:
-    """Which package provides the features, if any."""
+def _installed(name: str) -> str:
+    """Its version; "" where it is not installed. What provides the features has several names."""
+    from importlib.metadata import PackageNotFoundError, version
+
     from ..errors import UsageError
     from ..radiomics.engine import engine_version
 
     try:
-        return f"{engine_version():<23} image features"
-    except UsageError:
-        return 'pyradiomics  -          image features: pip install "slicer-rtpipeline[radiomics]"'
-
-
-def _installed(names: Sequence[str]) -> tuple[str, str]:
-    """The first package of several that is installed, and its version; the first and "" else."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    for name in names:
-        try:
-            return name, version(name)
-        except PackageNotFoundError:
-            continue
-    return names[0], ""
+        return engine_version() if name == "pyradiomics" else version(name)
+    except (PackageNotFoundError, UsageError):
+        return ""
 
 
 def _gpus() -> str:
