@@ -133,6 +133,9 @@ def _volume(source: SourceImage, request: FeatureRequest, config: Config) -> Vol
 
 
 def _unit(source: SourceImage, request: FeatureRequest) -> str:
+    if source.modality == "PT" and source.slices:
+        header = read_dataset(source.slices[0], stop_before_pixels=True)
+        return str(header.get("Units", "") or "1")
     if source.slices or not request.image.is_file():
         return HU if source.modality == "CT" else "1"
     import SimpleITK
