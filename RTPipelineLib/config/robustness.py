@@ -52,7 +52,7 @@ class RobustnessKeys(Section):
     )
     contour_mm: PositiveFloat = Field(1.0, description="mm; standard deviation of bumps (margin)")
     volume_percent: Annotated[tuple[_Change, ...], Field(min_length=1), AfterValidator(unique)] = (
-        Field((-15.0, 0.0, 15.0), description="change of the volume by an even margin")
+        Field((-10.0, 0.0, 10.0), description="change of the volume by an even margin")
     )
 
     rescans: Literal["images", "courses"] | None = Field(

@@ -11,7 +11,12 @@ ZWANENBURG = "Zwanenburg et al., Sci Rep 9 (2019) 614"
 BONETT = "Bonett, Comput Stat Data Anal 50 (2006) 2953"
 
 _ROI = (
-    Entry("roi", "", "Standard name of the ROI, or its own name where it has none"),
+    Entry(
+        "roi",
+        "",
+        "Standard name of the ROI, or its own name where it has none; where several ROIs of a "
+        "course have it, the first is meant",
+    ),
     Entry("source", "", "Who made the ROI: clinical, or the program"),
     Entry("modality", "", "Modality of the image"),
 )
