@@ -109,9 +109,9 @@ def perturbed(
     `roi` lies on voxels of the image's grid (any part of it). The image is perturbed in the ROI's
     box and `room` (k, j, i) voxels about it, as much as filters look at, and is as it was
     elsewhere. `course` names the course, so that no two have the same noise. `points` are those of
-    the grid that are wanted (none: all of them). Images keep their
-    type of number, whole numbers are rounded; masks are boolean and lie on a part of the image's
-    grid. The unperturbed pair is the given one (shares of the ROI from 0.5 on).
+    the grid that are wanted (none: all of them). Images keep their type of number, whole numbers
+    are rounded; masks are boolean and lie on a part of the image's grid. The unperturbed pair is
+    the given one (shares of the ROI from 0.5 on).
 
     Raises `DataError` for a ROI without a whole voxel in the image or an image with values there
     that are no numbers, `GeometryError` for uneven slices or a ROI on other voxels.
