@@ -148,6 +148,9 @@ def write_robustness(
         order = ["image", "source", "roi_number", "roi_name", *POINT]
         frame = frame.sort_values(order, kind="stable", ignore_index=True)
         frame.to_parquet(task.output / Path(ROBUSTNESS_FILE).name, index=False)
+    elif task.config.radiomics.robustness.enabled and not problems:
+        text = "no structure with features is among those that radiomics.robustness.rois names"
+        problems.append(Problem("robustness", "warning", text))
     return problems + _lacking(rows)
 
 

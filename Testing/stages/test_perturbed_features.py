@@ -162,6 +162,16 @@ def test_only_what_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     }
 
 
+def test_a_name_that_no_structure_has_is_told(tmp_path: Path) -> None:
+    config = config_of(KEYS.model_copy(update={"rois": ("GVT",)}))
+    task = Task(Course("P1", "C1", ""), tmp_path, tmp_path, config, Overrides())
+    (problem,) = write_robustness(task, [measured([ball("GTV", 8, 1)], tmp_path)], IDS)
+    assert problem.severity == "warning" and "radiomics.robustness.rois" in problem.message
+    off = replace(task, config=config_of(RobustnessKeys()))
+    assert write_robustness(off, [measured([ball("GTV", 8, 1)], tmp_path)], IDS) == []
+    assert not (tmp_path / "robustness.parquet").exists()
+
+
 def test_orders_hold_every_point_once_and_images_whole() -> None:
     for rois, processes in ((1, 4), (3, 2), (2, 3), (5, 1)):
         masks = [ball(str(n), 5, n) for n in range(rois)]
