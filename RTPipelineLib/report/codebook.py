@@ -41,7 +41,7 @@ _ROI = (
         "source",
         "",
         "Who made the structure: clinical (came with the plan), totalsegmentator, another model, "
-        "derived or edited",
+        "seg (a DICOM SEG of the course), derived or edited",
     ),
     Entry("roi_number", "", "ROI Number in its structure set", "PS3.3 C.8.8.5 (3006,0022)"),
     Entry("roi_name", "", "ROI Name as the structure set has it", "PS3.3 C.8.8.5 (3006,0026)"),
