@@ -8,7 +8,8 @@ its own interpreter (`make segmentation` makes one; RTPIPELINE_SEGMENTATION_PYTH
 on the tests' hand-made network, which has two layers and is much faster than a trained one. Its
 noisy labels make far more contours than organs do. Our part is all of the command's time but the
 seconds in which the program of the model ran: start, catalogue, reading the series, checking the
-labels, statistics, `.seg.nrrd` and RTSTRUCT. Target: our part below 10 % of the program's.
+labels, statistics, `.seg.nrrd` and RTSTRUCT. Sides run interleaved, medians are printed. Target:
+our part below 10 % of the program's.
 """
 
 from __future__ import annotations
