@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 ALL_DONE, SOME_FAILED = 0, 3
 HU = "HU"
+MOST_LABELS = 1000  # no segmentation has more structures
 
 
 class Reporter(Protocol):
@@ -152,11 +153,8 @@ def _structures(path: Path, config: Config) -> list[Contours | Mask]:
     if not path.is_file():
         raise UsageError(f"{path} is not a file; give labels, an RTSTRUCT or a DICOM SEG")
     naming = naming_for(config, {})
-    if path.name.lower().endswith((".nrrd", ".nhdr")):
-        try:
-            return named(read_segments(path), naming)
-        except DataError:
-            log.debug("%s is no segmentation of 3D Slicer; its values are taken as labels", path)
+    if path.name.lower().endswith(".seg.nrrd"):
+        return named(read_segments(path), naming)
     if path.name.lower().endswith(VOLUME_ENDINGS):
         return named(_labels(path), naming)
     dataset = read_dataset(path, stop_before_pixels=True)
@@ -184,6 +182,8 @@ def _labels(path: Path) -> list[Mask]:
     grid = Grid(image.GetOrigin(), direction, image.GetSpacing(), array.shape)
     name = path.name.partition(".")[0]
     labels = [int(value) for value in values if value > 0]
+    if len(labels) > MOST_LABELS:
+        raise UsageError(f"{path} holds {len(labels)} different values; is it an image?")
     return [
         Mask(name if labels == [1] else f"{name}_{label}", array == label, grid, number=label)
         for label in labels

@@ -98,8 +98,14 @@ def assert_same(ours: RoiFeatures, theirs: dict[str, float]) -> None:
         assert ours.values[name] == pytest.approx(value, rel=1e-6, abs=1e-6 * scale), name
 
 
-@pytest.mark.parametrize("where", [(18, 40, 42), (6, 15, 10)], ids=["inside", "at-the-edge"])
-@pytest.mark.parametrize("case", CASES)
+INSIDE, EDGE = (18, 40, 42), (6, 15, 10)
+BOTH = [(case, INSIDE) for case in CASES] + [(case, EDGE) for case in ("native", "resampled")]
+REST = [(case, EDGE) for case in CASES if (case, EDGE) not in BOTH]
+
+
+@pytest.mark.parametrize(
+    ("case", "where"), [*BOTH, *(pytest.param(*one, marks=pytest.mark.slow) for one in REST)]
+)
 def test_as_pyradiomics(case: str, where: tuple[int, int, int], image: Volume) -> None:
     mask = ball(image, where, 11.0)
     parameters = Parameters(case, "", CASES[case], TYPES, dict.fromkeys(CLASSES, ()))

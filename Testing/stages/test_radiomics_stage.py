@@ -195,6 +195,7 @@ def test_command_refuses_what_it_cannot_use(
         ([image, tmp_path / "none.nrrd", "--params", "ct"], "is not a file"),
         ([image, labels, "--params", "ct", "--roi", "seg_2"], "did you mean 'seg_"),
         ([image, labels, "--modality", "PT"], "the preset pet is for SUV"),
+        ([image, image, "--params", "ct"], "holds no labels"),
     ):
         status = main(["radiomics", *map(str, arguments), "-o", str(tmp_path / "o.csv")])
         assert status in (2, 3)
