@@ -3,7 +3,7 @@
 #   make test          install, lint, all tests but the slow ones (about 25 minutes at most)
 #   make radiomics     pyradiomics, which a C compiler builds in two minutes; `make test` uses it
 #   make segmentation  TotalSegmentator in an environment of its own (2.5 GB), for its tests
-#   make slicer        3D Slicer's engine in an environment of its own (1 GB), for its tests
+#   make slicer        3D Slicer's engine in an environment of its own (1.7 GB), for its tests
 #   make test-all      the slow tests too
 #   make test-cluster  the tests that need a SLURM cluster on this machine
 #   make bench         benchmarks: ratios against other programs in the same run

@@ -1,13 +1,31 @@
-"""Module "RT Pipeline" of 3D Slicer: a placeholder that loads and says what works without it."""
+"""Module "RT Pipeline" of 3D Slicer: one course, from its folder into the scene."""
+
+import sys
+from pathlib import Path
 
 import qt
+import slicer
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
+from slicer.util import VTKObservationMixin
+
+# Measured with pip on Linux: what a fresh Slicer downloads for these packages.
+DOWNLOAD_MB = 80
+# Installed with Slicer: never replaced.
+SHIPPED = ["numpy", "scipy", "SimpleITK", "pydicom", "torch", "requests"]
+
+
+def addLibraryToPath():
+    """From source the library lies beside this module's folder; installed it is on the path."""
+    home = str(Path(__file__).resolve().parents[1])
+    if (Path(home) / "RTPipelineLib").is_dir() and home not in sys.path:
+        sys.path.append(home)
 
 
 class RTPipeline(ScriptedLoadableModule):
@@ -23,17 +41,193 @@ class RTPipeline(ScriptedLoadableModule):
         parent.acknowledgementText = _("For research use.")
 
 
-class RTPipelineWidget(ScriptedLoadableModuleWidget):
-    """One sentence, until the module is built."""
+class RTPipelineWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """Folder, course, DVH; what works here and what to install."""
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = None
+        self.courses = []
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
-        text = _("This module is not built yet. The pipeline runs as PythonSlicer -m RTPipelineLib.")
-        label = qt.QLabel(text)
-        label.wordWrap = True
-        self.layout.addWidget(label)
-        self.layout.addStretch(1)
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/RTPipeline.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.logic = RTPipelineLogic()
+        self.ui.folderPath.connect("currentPathChanged(QString)", self.onFolderChanged)
+        self.ui.findButton.connect("clicked(bool)", self.onFind)
+        self.ui.showButton.connect("clicked(bool)", self.onShow)
+        self.ui.computeButton.connect("clicked(bool)", self.onCompute)
+        self.ui.csvButton.connect("clicked(bool)", self.onSave)
+        self.ui.installButton.connect("clicked(bool)", self.onInstall)
+        self.ui.doctorButton.connect("clicked(bool)", self.onDoctor)
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.updatePackages()
+        self.updateButtons()
+
+    def cleanup(self):
+        self.removeObservers()
+
+    def onSceneEndClose(self, caller=None, event=None):
+        self.logic.shown, self.logic.rows = None, []
+        self.updateButtons()
+
+    def updateButtons(self):
+        """A disabled button says what is missing."""
+        states = (
+            (self.ui.findButton, self.ui.folderPath.currentPath, _("Choose a folder first.")),
+            (self.ui.showButton, self.courses, _("Find the courses of a folder first.")),
+            (self.ui.computeButton, self.logic.hasDose(), _("Show a course with a dose and structures first.")),
+            (self.ui.csvButton, self.logic.rows, _("Compute the DVHs first.")),
+        )
+        for button, ready, missing in states:
+            button.enabled = bool(ready)
+            button.toolTip = "" if ready else missing
+
+    def updatePackages(self):
+        missing = self.logic.missingPackages()
+        self.ui.installButton.enabled = bool(missing)
+        if missing:
+            text = _(
+                "Viewing, DVHs and CSV work now. Whole pipelines also need {names}: about {size} MB "
+                "from PyPI, installed into Slicer's own Python."
+            ).format(names=", ".join(missing), size=DOWNLOAD_MB)
+            self.ui.installButton.toolTip = ""
+        else:
+            text = _("All packages of the pipeline are installed.")
+            self.ui.installButton.toolTip = _("Nothing is missing.")
+        self.ui.packagesLabel.text = text
+
+    def say(self, text):
+        self.ui.messageText.appendPlainText(text)
+
+    def onFolderChanged(self, path):
+        self.courses = []
+        self.ui.courseBox.clear()
+        self.updateButtons()
+
+    def onFind(self, checked=False):
+        with slicer.util.tryWithErrorDisplay(_("The folder could not be read."), waitCursor=True):
+            self.courses = self.logic.findCourses(self.ui.folderPath.currentPath)
+            self.ui.courseBox.clear()
+            for course in self.courses:
+                self.ui.courseBox.addItem(f"{course.patient_id} / {course.course_id}")
+        self.updateButtons()
+
+    def onShow(self, checked=False):
+        with slicer.util.tryWithErrorDisplay(_("The course could not be shown."), waitCursor=True):
+            problems = self.logic.showCourse(self.courses[self.ui.courseBox.currentIndex])
+            for problem in problems:
+                self.say(problem)
+        self.updateButtons()
+
+    def onCompute(self, checked=False):
+        with slicer.util.tryWithErrorDisplay(_("The DVHs could not be computed."), waitCursor=True):
+            self.ui.metricsView.setMRMLTableNode(self.logic.computeDvhs())
+        self.updateButtons()
+
+    def onSave(self, checked=False):
+        path = qt.QFileDialog.getSaveFileName(None, _("Save as CSV"), "dvh_metrics.csv", "CSV (*.csv)")
+        path = path[0] if isinstance(path, tuple) else path
+        if path:
+            with slicer.util.tryWithErrorDisplay(_("The table could not be saved.")):
+                self.logic.saveCsv(path)
+
+    def onInstall(self, checked=False):
+        with slicer.util.tryWithErrorDisplay(_("The packages could not be installed."), waitCursor=True):
+            self.logic.installPackages(self.resourcePath("requirements.txt"))
+        self.updatePackages()
+
+    def onDoctor(self, checked=False):
+        with slicer.util.tryWithErrorDisplay(_("The installation could not be checked."), waitCursor=True):
+            self.say(self.logic.doctor())
 
 
 class RTPipelineLogic(ScriptedLoadableModuleLogic):
-    """Nothing yet."""
+    """What the panel asks for, without widgets; raises what the library raises."""
+
+    def __init__(self):
+        ScriptedLoadableModuleLogic.__init__(self)
+        self.shown = None
+        self.rows = []
+
+    def findCourses(self, folder):
+        """The courses of an output folder, of one course, or of a folder of DICOM."""
+        addLibraryToPath()
+        from RTPipelineLib.scene.opening import find_courses
+
+        return find_courses(folder)
+
+    def showCourse(self, course):
+        """Load a course into the scene and the slice views; what could not be shown, as sentences."""
+        addLibraryToPath()
+        from RTPipelineLib.scene.display import show_course
+
+        self.shown, self.rows = show_course(course), []
+        image, dose = (nodes[0] if nodes else None for nodes in (self.shown.images, self.shown.doses))
+        slicer.util.setSliceViewerLayers(background=image, foreground=dose, foregroundOpacity=0.4, fit=True)
+        return self.shown.problems
+
+    def hasDose(self):
+        """Whether the shown course has a dose and structures."""
+        return self.shown is not None and bool(self.shown.doses_gy and self.shown.structures)
+
+    def computeDvhs(self):
+        """Table of metrics of the shown course; a chart of its curves comes with it."""
+        addLibraryToPath()
+        from RTPipelineLib.scene.dvh_course import dvhs_of, show_dvhs
+
+        dvhs, self.rows = dvhs_of(self.shown)
+        chart, table = show_dvhs(self.shown, dvhs, self.rows)
+        return table
+
+    def saveCsv(self, path):
+        """Write the metrics that were computed last."""
+        addLibraryToPath()
+        from RTPipelineLib.scene.dvh_course import write_csv
+
+        write_csv(path, self.rows)
+
+    def missingPackages(self):
+        """Packages of requirements.txt that this Python lacks, by name."""
+        from importlib.util import find_spec
+
+        names = {"pandas": "pandas", "pyarrow": "pyarrow", "pydantic": "pydantic", "ruamel.yaml": "ruamel",
+                 "psutil": "psutil", "tqdm": "tqdm"}
+        return [name for name, module in names.items() if find_spec(module) is None]
+
+    def installPackages(self, requirements):
+        """Install into Slicer's Python after Slicer has asked; what Slicer ships stays as it is."""
+        import slicer.packaging
+
+        wanted = slicer.packaging.load_requirements(requirements)
+        slicer.packaging.pip_ensure(wanted, skip_packages=SHIPPED, requester="RTPipeline")
+
+    def doctor(self):
+        """What `rtpipeline doctor` says of this installation."""
+        import contextlib
+        import io
+
+        addLibraryToPath()
+        from RTPipelineLib.cli import main
+
+        text = io.StringIO()
+        with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
+            main(["doctor"])
+        return text.getvalue()
+
+
+class RTPipelineTest(ScriptedLoadableModuleTest):
+    """Self test, in the application too: a course without files comes up and goes again."""
+
+    def setUp(self):
+        slicer.mrmlScene.Clear(0)
+
+    def test_wrong_folder_is_refused(self):
+        with self.assertRaises(Exception) as caught:
+            RTPipelineLogic().findCourses("there is no such folder")
+        self.assertIn("is not a folder", str(caught.exception))

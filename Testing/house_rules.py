@@ -113,6 +113,9 @@ ENVIRON_CHANGES = {"update", "setdefault", "pop", "popitem", "clear", "__setitem
 # Programs that run in processes of their own, where a name that a package lost may come back.
 PATCHING_CHILDREN = {"crosscheck/dicompyler_child.py"}
 
+# Scripts that an application starts by their path, outside any package.
+STARTED_BY_SLICER = {"scene/batch.py"}
+
 _MACHINE_PATH = re.compile(
     r"(?<![\w./~$}-])(/(tmp|work|root|home|opt|mnt|Users|var/folders)/\w|[A-Z]:\\+Users\\+\w)"
 )
@@ -284,7 +287,8 @@ def _state(module: _Module) -> _Found:
         elif isinstance(node, ast.Attribute) and _dotted(node) == "sys.modules":
             yield node, "sys.modules is touched"
     for call in _calls(module):
-        if re.fullmatch(r"sys\.path\.(insert|append|extend|remove)", _dotted(call.func)):
+        changes = re.fullmatch(r"sys\.path\.(insert|append|extend|remove)", _dotted(call.func))
+        if changes and str(module.path) not in STARTED_BY_SLICER:
             yield call, "sys.path is changed"
 
 

@@ -13,6 +13,7 @@ from ..dicom.index import Index
 from ..dose.across import ACCUMULATED
 from ..errors import ConfigError, UsageError
 from ..linking import Corrections, Inputs, link_courses
+from ..linking.inputs import inputs_of
 from ..overrides import Overrides, read_course_overrides
 from .courses import Placement, group_by_patient, place
 from .request import RunRequest
@@ -112,20 +113,6 @@ def _warn_of_strangers(
                 folder.name,
                 request.dicom_dir,
             )
-
-
-def inputs_of(index: Index) -> Inputs:
-    """Objects and series of the index. Of a UID that stands for two different contents nothing is
-    used: RT objects are left out, and a series gets all files of it, which its reader refuses."""
-    conflicts = {uid: paths for uid, paths, identical in index.duplicates() if not identical}
-    rivals = {path: paths for paths in conflicts.values() for path in paths}
-
-    def files_of(key: str) -> list[str]:
-        files = index.series_files(key)
-        return list(dict.fromkeys(p for path in files for p in (path, *rivals.get(path, ()))))
-
-    objects = [item for item in index.objects() if item.sop_uid not in conflicts]
-    return Inputs(objects, index.series(), files_of)
 
 
 def _corrections(out: Path, outside: Mapping[str, Overrides]) -> Corrections:

@@ -11,11 +11,9 @@ from ..errors import DataError
 from ..model import Mask
 from . import Problem, Task
 from .facts import read_facts
-from .naming import named, naming_for
 from .seg_nrrd import read_segments
 
 SEGMENTATION_FILE = "segmentation/segmentation.json"
-
 
 # The source of structures in the course's own DICOM SEG objects.
 SEG = "seg"
@@ -26,6 +24,8 @@ STRUCTURE_KINDS = ("rtstruct", "seg")
 def automatic_structures(task: Task, problems: list[Problem]) -> list[Mask]:
     """What models found in the images of a course, and the segments of its DICOM SEG objects, with
     standard names; a file that cannot be read is a problem and costs these structures only."""
+    from .naming import named, naming_for  # reads configurations, which Slicer alone cannot
+
     masks = []
     try:
         masks += automatic_masks(task.folder)

@@ -248,8 +248,8 @@ def patient_cases(folder: Path) -> Iterator[Case]:
     """The synthetic patients: courses found by linking, planned doses and volumes of solids."""
     from ..dicom.index import Index
     from ..linking import link_courses
+    from ..linking.inputs import inputs_of
     from ..phantoms.cohort import make_cohort
-    from ..run.find import inputs_of
 
     dicom = folder / "dicom"
     patients = make_cohort(dicom, patients=["DEMO-HEADNECK", "DEMO-TWICE"])

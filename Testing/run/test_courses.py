@@ -10,7 +10,7 @@ import pytest
 from RTPipelineLib.cli import main
 from RTPipelineLib.course import COURSE_FILE, Course, ImageEntry, ObjectEntry, read_course
 from RTPipelineLib.errors import DataError
-from RTPipelineLib.run import find
+from RTPipelineLib.linking.inputs import inputs_of
 from RTPipelineLib.run.courses import new_course_id, place, write_course
 from Testing.rt_export import Export
 
@@ -130,7 +130,7 @@ def test_a_series_gets_both_contents_of_a_uid_so_that_its_reader_refuses_it():
         series=list,
         series_files=lambda key: ["a", "c", "e"],
     )
-    inputs = find.inputs_of(index)
+    inputs = inputs_of(index)
     assert inputs.files_of("CT") == ["a", "b", "c", "e"]
     assert [item.sop_uid for item in inputs.objects] == ["2"]
 

@@ -17,24 +17,33 @@ from pathlib import Path
 
 # By Python: each release of slicer-core is built for one.
 PACKAGES = {(3, 11): "slicer-core==5.13.31053.0", (3, 12): "slicer-core==5.12.4.0"}
+# What Slicer ships and the extension uses (nothing else: it must work before any installation), Qt
+# for the stand-in of the application, and pytest.
+BESIDE = (
+    *("numpy", "scipy", "pydicom", "SimpleITK"),
+    *("PySide6-Essentials==6.12.0", "pytest", "hypothesis"),
+)
+CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
 
 
 def main(folder: Path) -> None:
     """Make the environment, or say why not."""
-    wanted = PACKAGES.get(sys.version_info[:2])
+    engine = PACKAGES.get(sys.version_info[:2])
+    wanted = " ".join((engine, *BESIDE)) if engine else ""
     done = folder / ".installed"
     if wanted and done.is_file() and done.read_text() == wanted:
         return
     shutil.rmtree(folder, ignore_errors=True)
     reason = f"there is none for Python {sys.version_info[0]}.{sys.version_info[1]}"
     if wanted:
-        print(f"Installing {wanted} into {folder} (once; about a minute) ...", flush=True)
+        print(f"Installing {engine} into {folder} (once; about a minute) ...", flush=True)
         venv.create(folder, with_pip=True)
         python = next(
             p for p in (folder / "bin/python", folder / "Scripts/python.exe") if p.exists()
         )
         pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--no-input", "--quiet"]
-        if subprocess.run([*pip, "install", wanted], check=False).returncode == 0:
+        command = [*pip, "install", "--constraint", str(CONSTRAINTS), engine, *BESIDE]
+        if subprocess.run(command, check=False).returncode == 0:
             done.write_text(wanted)
             return
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,210 @@
+"""One course in the scene: images, doses, structures by source, isodoses, in their folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import slicer
+
+from ..course import PLANNING, ImageEntry, OpenCourse
+from ..dicom.dose import read_dose
+from ..dicom.image import read_series
+from ..dicom.structures import read_structure_set
+from ..errors import RTPipelineError
+from ..geometry import Grid
+from ..model import CLINICAL, Contours, Dose, Mask, Structure, Volume
+from ..stages.automatic import automatic_masks
+from ..stages.facts import read_facts
+from ..stages.nrrd import read_nrrd
+from ..stages.seg_nrrd import read_segments
+from . import hierarchy
+from .isodoses import add_isodoses
+from .segmentations import add_segmentation
+from .volumes import add_dose, add_volume
+
+Progress = Callable[[str], None]
+
+DERIVED_FILE = "structures/derived.seg.nrrd"
+# Of the highest dose; drawn unless the caller names levels.
+ISODOSES = (0.5, 0.8, 0.95)
+# Images of a course that are shown; further CT series (phases, cone beams) stay on disk.
+SHOWN = ("CT", "MR", "PT")
+
+
+@dataclass
+class Shown:
+    """The nodes of one course. `doses_gy` and `structures` are what the nodes were made of;
+    `problems` has a sentence for every object that could not be shown."""
+
+    course: OpenCourse
+    item: int
+    images: list[slicer.vtkMRMLScalarVolumeNode] = field(default_factory=list)
+    doses: list[slicer.vtkMRMLScalarVolumeNode] = field(default_factory=list)
+    segmentations: dict[str, slicer.vtkMRMLSegmentationNode] = field(default_factory=dict)
+    isodoses: list[slicer.vtkMRMLModelNode] = field(default_factory=list)
+    doses_gy: list[Dose] = field(default_factory=list)
+    structures: dict[str, list[Structure]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+def show_course(course: OpenCourse, progress: Progress = lambda text: None) -> Shown:
+    """Load a course into the scene. An object that cannot be read costs itself only."""
+    facts = course.course
+    planning = facts.planning_image
+    study = planning.study_uid if planning else next((o.study_uid for o in facts.objects), "")
+    with _batch():
+        item = hierarchy.course_item(course.patient_id, study, course.course_id)
+        shown = Shown(course, item)
+        grid, reference = _show_images(shown, progress)
+        _show_doses(shown, progress)
+        if grid is None and shown.doses_gy:
+            grid, reference = shown.doses_gy[0].grid, shown.doses[0]
+        if grid is not None:
+            _show_structures(shown, grid, reference, progress)
+        for dose in shown.doses[:1]:
+            highest = dose.GetImageData().GetScalarRange()[1]
+            shown.isodoses = add_isodoses(dose, [round(s * highest, 1) for s in ISODOSES])
+        for model in shown.isodoses:
+            hierarchy.place(model, item)
+    return shown
+
+
+# -- images ----------------------------------------------------------------------------------------
+
+
+def _show_images(
+    shown: Shown, progress: Progress
+) -> tuple[Grid | None, slicer.vtkMRMLScalarVolumeNode | None]:
+    """Add the images; the grid and node of the planning image."""
+    grid = node = None
+    for entry in _wanted(shown.course.course.images):
+        name = entry.description or entry.modality
+        progress(f"image {name}")
+        with _noting(shown, f"image {name}"):
+            volume: Volume = read_series(shown.course.course.image_paths(entry))
+            added = add_volume(volume, f"{entry.modality} {name}")
+            hierarchy.place(
+                added,
+                shown.item,
+                modality=entry.modality,
+                uid=entry.series_uid,
+                frame_uid=entry.frame_uid,
+            )
+            shown.images.append(added)
+            if entry.role == PLANNING:
+                grid, node = volume.grid, added
+    return grid, node
+
+
+def _wanted(images: Sequence[ImageEntry]) -> list[ImageEntry]:
+    """The planning image first; of other CT series none."""
+    planning = [i for i in images if i.role == PLANNING]
+    return planning + [i for i in images if i.role != PLANNING and i.modality in SHOWN[1:]]
+
+
+# -- doses -----------------------------------------------------------------------------------------
+
+
+def _show_doses(shown: Shown, progress: Progress) -> None:
+    """What the stage `dose` made, or else every dose as it was exported."""
+    course = shown.course
+    sources = ()
+    with _noting(shown, "dose"):
+        sources = read_facts(course.folder, "dose/dose.json").get("sources") or ()
+    ordered = sorted(sources, key=lambda source: source["role"] != "total")
+    found = [(s["name"], lambda s=s: _made_dose(course.folder, s), "") for s in ordered]
+    if not found:
+        found = [
+            (
+                entry.label or entry.summary.get("summation_type") or "dose",
+                lambda entry=entry: read_dose(course.course.path_of(entry)),
+                entry.sop_uid,
+            )
+            for entry in course.course.of_kind("rtdose")
+        ]
+    for name, read, uid in found:
+        progress(f"dose {name}")
+        with _noting(shown, f"dose {name}"):
+            dose = read()
+            node = add_dose(dose, f"Dose {name}")
+            hierarchy.place(node, shown.item, modality="RTDOSE", uid=uid, frame_uid=dose.frame_uid)
+            shown.doses.append(node)
+            shown.doses_gy.append(dose)
+
+
+def _made_dose(folder: Path, source: dict) -> Dose:
+    array, grid = read_nrrd(folder / source["nrrd"])
+    return Dose(
+        array,
+        grid,
+        frame_uid=source.get("frame_uid", ""),
+        dose_type=source.get("dose_type", "PHYSICAL"),
+        plan_uids=tuple(source.get("plan_uids") or ()),
+        flags=tuple(source.get("flags") or ()),
+    )
+
+
+# -- structures ------------------------------------------------------------------------------------
+
+
+def _show_structures(
+    shown: Shown, grid: Grid, reference: slicer.vtkMRMLScalarVolumeNode, progress: Progress
+) -> None:
+    """A node for each structure set, each model and the derived structures."""
+    for name, source, uid, read in _sources(shown.course, grid):
+        progress(f"structures {name}")
+        with _noting(shown, f"structures {name}"):
+            structures = read()
+            if not structures:
+                continue
+            node = add_segmentation(structures, grid, name, source=source, reference=reference)
+            modality = "RTSTRUCT" if uid else "SEG"
+            hierarchy.place(node, shown.item, modality=modality, uid=uid)
+            shown.segmentations[name] = node
+            shown.structures[name] = structures
+
+
+def _sources(
+    course: OpenCourse, grid: Grid
+) -> Iterator[tuple[str, str, str, Callable[[], list[Structure]]]]:
+    """(name, source, UID, reader) of everything that holds structures."""
+    for number, entry in enumerate(course.course.of_kind("rtstruct"), 1):
+
+        def clinical(entry=entry) -> list[Structure]:
+            rois: tuple[Contours, ...] = read_structure_set(course.course.path_of(entry)).rois
+            return [roi.on_image(grid) for roi in rois]
+
+        yield f"{entry.label or 'Structure set'} {number}", CLINICAL, entry.sop_uid, clinical
+    yield "Automatic", "automatic", "", lambda: list(automatic_masks(course.folder))
+
+    def derived() -> list[Structure]:
+        path = course.folder / DERIVED_FILE
+        masks: list[Mask] = read_segments(path) if path.exists() else []
+        return list(masks)
+
+    yield "Derived", "derived", "", derived
+
+
+# -- the scene -------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _batch() -> Iterator[None]:
+    """Views and lists follow once, at the end."""
+    slicer.mrmlScene.StartState(slicer.vtkMRMLScene.BatchProcessState)
+    try:
+        yield
+    finally:
+        slicer.mrmlScene.EndState(slicer.vtkMRMLScene.BatchProcessState)
+
+
+@contextmanager
+def _noting(shown: Shown, what: str) -> Iterator[None]:
+    """A failure to read becomes a sentence of `problems`."""
+    try:
+        yield
+    except (RTPipelineError, OSError) as error:
+        shown.problems.append(f"{what}: {error}")

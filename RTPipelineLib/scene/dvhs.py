@@ -1,0 +1,87 @@
+"""DVHs as one table, plot series and a chart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util.numpy_support import numpy_to_vtk
+
+from ..model import DVH
+from ..segmentation.terms import colour_of
+
+DOSE_COLUMN = "Dose (Gy)"
+# Points of a curve in the scene; the tables of the library keep every step.
+POINTS = 500
+
+Colours = Mapping[str, tuple[int, int, int]]
+
+
+def add_dvhs(
+    dvhs: Sequence[DVH], name: str, colours: Colours | None = None
+) -> slicer.vtkMRMLPlotChartNode:
+    """A chart of cumulative DVHs, relative volume over Gy, with its series and their table.
+
+    ROIs without numbers (no volume, outside the dose) have no curve. `colours` (0..255) by ROI.
+    """
+    drawn = [dvh for dvh in dvhs if dvh.volume_cc > 0 and len(dvh.dose_gy)]
+    highest = max((float(dvh.dose_gy[-1]) for dvh in drawn), default=1.0)
+    dose_gy = np.linspace(0.0, highest, POINTS)
+    table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", f"{name} curves")
+    chart = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotChartNode", name)
+    chart.SetTitle(name)
+    chart.SetXAxisTitle(DOSE_COLUMN)
+    chart.SetYAxisTitle("Volume (%)")
+    _add_column(table, DOSE_COLUMN, dose_gy)
+    for number, dvh in enumerate(drawn):
+        column = _unique(table, dvh.name)
+        _add_column(table, column, percent_at(dvh, dose_gy))
+        series = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", column)
+        series.SetAndObserveTableNodeID(table.GetID())
+        series.SetXColumnName(DOSE_COLUMN)
+        series.SetYColumnName(column)
+        series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
+        series.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleNone)
+        colour = (colours or {}).get(dvh.name) or colour_of(number)
+        series.SetColor(*(part / 255 for part in colour))
+        chart.AddAndObservePlotSeriesNodeID(series.GetID())
+    return chart
+
+
+def add_metrics(rows: Sequence[Mapping[str, object]], name: str) -> slicer.vtkMRMLTableNode:
+    """A table of one row a ROI; columns as the first row has them."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", name)
+    node.SetUseColumnTitleAsColumnHeader(True)
+    for column in rows[0] if rows else ():
+        values = vtk.vtkStringArray()
+        values.SetName(column)
+        for row in rows:
+            values.InsertNextValue(_cell(row.get(column)))
+        node.AddColumn(values)
+    return node
+
+
+def percent_at(dvh: DVH, dose_gy: np.ndarray) -> np.ndarray:
+    """Percent of the ROI that receives at least each of these doses."""
+    curve = dvh.curve()
+    return np.interp(dose_gy, curve.dose_gy, curve.volume_percent, right=0.0)
+
+
+def _cell(value: object) -> str:
+    if value is None or (isinstance(value, float) and not np.isfinite(value)):
+        return ""
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def _unique(table: slicer.vtkMRMLTableNode, name: str) -> str:
+    taken = {table.GetColumnName(n) for n in range(table.GetNumberOfColumns())}
+    names = [name, *(f"{name} ({n})" for n in range(2, len(taken) + 3))]
+    return next(each for each in names if each not in taken)
+
+
+def _add_column(table: slicer.vtkMRMLTableNode, name: str, values: np.ndarray) -> None:
+    array = numpy_to_vtk(np.ascontiguousarray(values, dtype=np.float64), deep=True)
+    array.SetName(name)
+    table.AddColumn(array)

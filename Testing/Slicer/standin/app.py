@@ -1,0 +1,360 @@
+"""Stand-ins for qSlicerApplication and its managers, on the real scene and logics."""
+
+import importlib.util
+import os
+import pathlib
+import sys
+import tempfile
+
+import slicer
+from PySide6 import QtCore, QtWidgets
+from PySide6.QtCore import Signal
+
+from . import core, qmrml
+
+
+class CommandOptions:
+    def __init__(self):
+        self.runPythonAndExit = False
+        self.noMainWindow = True
+        self.verboseModuleDiscovery = False
+
+
+class ModuleManager(QtCore.QObject):
+    moduleAboutToBeUnloaded = Signal(str)
+    moduleLoaded = Signal(str)
+    __cppsignals__ = {
+        "moduleAboutToBeUnloaded(QString)": "moduleAboutToBeUnloaded",
+        "moduleLoaded(QString)": "moduleLoaded",
+    }
+
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self._modules = {}
+
+    def module(self, name):
+        return self._modules.get(name)
+
+    def modulesNames(self):
+        return list(self._modules)
+
+    def factoryManager(self):
+        return self
+
+    def loadedModuleNames(self):
+        return list(self._modules)
+
+    def isLoaded(self, name):
+        return name in self._modules
+
+
+class Module(QtCore.QObject):
+    """qSlicerAbstractCoreModule-like: built-in logic, CLI or scripted."""
+
+    def __init__(self, name, logic=None, path="", parent=None):
+        super().__init__(parent)
+        self.setProperty("objectName", name)
+        self.__dict__["_logic"] = logic
+        self.name = name
+        for k, v in dict(
+            title=name,
+            categories=[],
+            dependencies=[],
+            contributors=[],
+            helpText="",
+            acknowledgementText="",
+            icon=None,
+            hidden=False,
+            path=path,
+            associatedNodeTypes=[],
+            index=-1,
+            widgetRepresentationCreationEnabled=True,
+            defaultDocumentationLink="",
+        ).items():
+            self.__dict__[k] = v
+        self._rep = None
+
+    def logic(self):
+        return self._logic
+
+    def __setattr__(self, k, v):
+        self.__dict__[k] = v
+
+    def widgetRepresentation(self):
+        if self._rep is None and self.__dict__.get("_make"):
+            self._rep = self._make()
+        return self._rep
+
+    def createNewWidgetRepresentation(self):
+        return self._make()
+
+
+class ScriptedModule(Module):
+    pass
+
+
+class ModuleWidget(qmrml.qMRMLWidget):
+    """qSlicerScriptedLoadableModuleWidget-like parent of a scripted module's widget."""
+
+    def __init__(self):
+        super().__init__()
+        self.isEntered = False
+        self._self = None
+        self.setLayout(QtWidgets.QVBoxLayout())
+
+    def self(self):
+        return self._self
+
+    def enter(self):
+        self.isEntered = True
+        if hasattr(self._self, "enter"):
+            self._self.enter()
+
+    def exit(self):
+        self.isEntered = False
+        if hasattr(self._self, "exit"):
+            self._self.exit()
+
+    def reload(self):
+        name = self._self.moduleName
+        py = getattr(sys.modules[name], name + "Widget")(self)
+        self._self = py
+        setattr(slicer.modules, name + "Widget", py)
+        py.setup()
+
+
+class SliceWidget(QtCore.QObject):
+    def __init__(self, view):
+        super().__init__()
+        self.v = view
+
+    def sliceLogic(self):
+        return self.v.logic
+
+    def mrmlSliceNode(self):
+        return self.v.node
+
+    def sliceView(self):
+        return self
+
+    def sliceController(self):
+        return self
+
+    def fitSliceToBackground(self):
+        self.v.fit()
+
+    def forceRender(self):
+        self.v.render()
+
+    def scheduleRender(self):
+        pass
+
+    def renderWindow(self):
+        return self.v.window
+
+    def setVisible(self, on):
+        pass
+
+
+class ThreeDWidget(SliceWidget):
+    def threeDView(self):
+        return self
+
+    def threeDController(self):
+        return self
+
+    def mrmlViewNode(self):
+        return self.v.node
+
+    def resetFocalPoint(self):
+        self.v.reset()
+
+    def resetCamera(self, *a, **k):
+        self.v.reset()
+
+    def rotateToViewAxis(self, axis):
+        pass
+
+
+class LayoutManager(QtCore.QObject):
+    """Red/Yellow/Green + one 3D view; render windows are made on first use only."""
+
+    def __init__(self, app):
+        super().__init__()
+        self._app, self._s, self._t = app, {}, None
+        self.layout = 3
+
+    def setLayout(self, n):
+        self.__dict__["layout"] = n
+
+    def __setattr__(self, k, v):
+        self.__dict__[k] = v
+
+    def sliceViewNames(self):
+        return ["Red", "Yellow", "Green"]
+
+    def sliceWidget(self, name):
+        from . import views
+
+        if name not in self._s:
+            o = {"Red": "Axial", "Yellow": "Sagittal", "Green": "Coronal"}[name]
+            self._s[name] = SliceWidget(
+                views.SliceView(self._app._scene, self._app._applogic, name, o, (400, 400))
+            )
+        return self._s[name]
+
+    def threeDWidget(self, i):
+        from . import views
+
+        if self._t is None:
+            self._t = ThreeDWidget(
+                views.ThreeDView(self._app._scene, self._app._applogic, "1", (400, 400))
+            )
+        return self._t
+
+    threeDViewCount, tableViewCount, plotViewCount = 1, 0, 0
+
+    def mrmlSliceLogics(self):
+        return self._app._applogic.GetSliceLogics()
+
+    def resetSliceViews(self, *a):
+        for w in self._s.values():
+            w.v.fit()
+
+    def resetThreeDViews(self):
+        if self._t:
+            self._t.v.reset()
+
+
+class Application(QtWidgets.QApplication):
+    """qSlicerApplication-like."""
+
+    startupCompleted = Signal()
+    mrmlSceneChanged = Signal(object)
+    __cppsignals__ = {
+        "startupCompleted()": "startupCompleted",
+        "mrmlSceneChanged(vtkMRMLScene*)": "mrmlSceneChanged",
+    }
+
+    def __init__(self, argv, version="5.12.0", tmp=None):
+        super().__init__(argv)
+        self.setOrganizationName("NA-MIC")
+        self.setApplicationName("Slicer")
+        tmp = tmp or tempfile.mkdtemp(prefix="slicerharness_")
+        QtCore.QSettings.setDefaultFormat(QtCore.QSettings.IniFormat)
+        QtCore.QSettings.setPath(QtCore.QSettings.IniFormat, QtCore.QSettings.UserScope, tmp)
+        d = self.__dict__
+        d["temporaryPath"] = os.path.join(tmp, "tmp")
+        os.makedirs(d["temporaryPath"], exist_ok=True)
+        d["slicerHome"] = tmp
+        d["extensionsInstallPath"] = os.path.join(tmp, "ext")
+        d["documentationBaseUrl"] = "https://slicer.readthedocs.io/en/latest/"
+        d["applicationVersion"] = version
+        d["majorVersion"], d["minorVersion"] = (int(p) for p in version.split(".")[:2])
+        d["revision"], d["os"], d["arch"] = "0", "linux", "amd64"
+        d["releaseType"] = "Stable"
+        d["launcherExecutableFilePath"] = sys.executable
+        d["_testing"] = True
+        self._manager = ModuleManager(self)
+        self._options = CommandOptions()
+        self._layout = None
+        self._paused = 0
+        self._settings = QtCore.QSettings()
+
+    # scene
+    def boot(self):
+        core.register_converters()
+        self._scene = core.new_scene()
+        self._applogic = core.new_applogic(self._scene)
+        self._logics = core.new_logics(self._scene, self._applogic)
+        self._sh = core.SubjectHierarchySync(self._scene)
+        self._applogic.SetTemporaryPath(self.temporaryPath)
+
+    def mrmlScene(self):
+        return self._scene
+
+    def applicationLogic(self):
+        return self._applogic
+
+    def moduleLogic(self, name):
+        return self._logics.get(name)
+
+    def moduleManager(self):
+        return self._manager
+
+    def layoutManager(self):
+        if self._layout is None:
+            self._layout = LayoutManager(self)
+        return self._layout
+
+    def commandOptions(self):
+        return self._options
+
+    def testingEnabled(self):
+        return self._testing
+
+    def settings(self):
+        return self._settings
+
+    userSettings = revisionUserSettings = settings
+
+    def pauseRender(self):
+        self._paused += 1
+
+    def resumeRender(self):
+        self._paused -= 1
+
+    def setRenderPaused(self, on):
+        pass
+
+    def moduleDocumentationUrl(self, name):
+        return self.documentationBaseUrl + "user_guide/modules/" + name.lower() + ".html"
+
+    def translate(self, context, text):
+        return text
+
+    def startupEnvironment(self):
+        e = QtCore.QProcessEnvironment.systemEnvironment()
+
+        class Env:
+            keys = staticmethod(e.keys)
+            value = staticmethod(e.value)
+
+        return Env
+
+
+def load_scripted_module(path, parent_app):
+    """What qSlicerScriptedLoadableModule does: import file, make <Name>(parent), register it."""
+    path = str(pathlib.Path(path).resolve())
+    name = os.path.splitext(os.path.basename(path))[0]
+    folder = os.path.dirname(path)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    spec = importlib.util.spec_from_file_location(name, path)
+    mod = importlib.util.module_from_spec(spec)
+    sys.modules[name] = mod
+    spec.loader.exec_module(mod)
+    m = ScriptedModule(name, path=path, parent=parent_app)
+    logic = (
+        slicer.vtkSlicerScriptedLoadableModuleLogic()
+        if hasattr(slicer, "vtkSlicerScriptedLoadableModuleLogic")
+        else None
+    )
+    m.__dict__["_logic"] = logic
+    setattr(slicer.modules, name.lower(), m)
+    setattr(slicer.moduleNames, name, name)
+    inst = getattr(mod, name)(m)
+    setattr(slicer.modules, name + "Instance", inst)
+    parent_app._manager._modules[name] = m
+
+    def make():
+        w = ModuleWidget()
+        w.setMRMLScene(slicer.mrmlScene)
+        py = getattr(sys.modules[name], name + "Widget")(w)
+        w._self = py
+        setattr(slicer.modules, name + "Widget", py)
+        py.setup()
+        return w
+
+    m._make = make
+    return m
