@@ -1,0 +1,1 @@
+# Slicer writes its extension description and package here.
