@@ -288,7 +288,8 @@ def test_a_new_series_runs_only_what_looks_at_images(cohort):
         dataset.save_as(added / path.name)
     ran, _ = run_again(cohort)
     stages = {name.split("/")[-1] for name in ran}
-    assert stages == {"load", "segment", "structures", "dvh", "quality", "report"}
+    looking = {"load", "segment", "structures", "radiomics", "dvh", "quality", "report"}
+    assert stages == looking
     assert all(name.startswith("DEMO-THORAX4D/") for name in ran)
     assert len(cohort.course("DEMO-THORAX4D").images) == 4
     shutil.rmtree(added)

@@ -257,7 +257,8 @@ def test_a_wrong_decision_of_one_course_costs_that_course_only(export, capsys) -
     (broken / "overrides.yaml").write_text("dose: {plan: {A: 1}}")
     assert main(["run", str(export.root / "dicom"), str(export.out), "--quiet"]) == 3
     failures = pd.read_csv(export.out / "results" / "failures.csv")
-    assert failures.stage.tolist() == ["dose", "structures"]  # which read decisions
+    # Those that read decisions.
+    assert failures.stage.tolist() == ["dose", "quality", "radiomics", "structures"]
     assert set(failures.file) == {str(broken / "overrides.yaml")}
     assert "did you mean 'plans'?" in failures.error[0]
     assert (whole / "dose" / "dose.json").exists() and not (broken / "dose").exists()
