@@ -54,7 +54,7 @@ class _Parser(argparse.ArgumentParser):
 
     def _hint(self, message: str) -> str:
         options = [name for action in self._actions for name in action.option_strings]
-        for word in re.split(r"[\s':]+", message.replace("argument", "")):  # argparse's own word
+        for word in re.split(r"[\s':]+", re.sub("argument|invalid", "", message)):  # its own words
             near = get_close_matches(word, options + list(COMMANDS), 1, 0.65)
             if near and near[0] != word:
                 return f" (did you mean {near[0]}?)"
