@@ -231,7 +231,7 @@ def _band_shares(
 ) -> np.ndarray:
     """Covered shares of the fine voxels (flat indices) near the new surface."""
     even = all(low == high for low, high in reach)
-    slope = _slopes(gauge, band, fine, even)
+    slope = _slopes(gauge, band, fine, reach, even)
     length = np.linalg.norm(slope, axis=1)
     known = length > 0
     length = np.where(known, length, 1.0)
@@ -256,21 +256,28 @@ def _support(normal: np.ndarray, radii: Radii) -> np.ndarray:
 
 
 def _slopes(
-    gauge: np.ndarray, band: np.ndarray, fine: tuple[float, float, float], even: bool
+    gauge: np.ndarray,
+    band: np.ndarray,
+    fine: tuple[float, float, float],
+    reach: Radii,
+    even: bool,
 ) -> np.ndarray:
     """(n, 3) gradient of the gauge per mm. Outside the old surface it is not taken across it, nor
-    from inside where opposite margins are not `even`: the gauge has other radii there."""
+    from inside where opposite margins are not `even`: the gauge has other radii there. Nor is it
+    taken to where the gauge is not known, which shows as a step that no surface makes."""
     index = np.unravel_index(band, gauge.shape)
     here = gauge.ravel()[band].astype(np.float64)
     slope = np.empty((len(band), 3))
     for axis in range(3):
         steps, crosses = [], []
+        steepest = 1.001 * fine[axis] / min(reach[axis])  # rounding of single precision allowed
         for side in (-1, 1):
             at = list(index)
             at[axis] = np.clip(index[axis] + side, 0, gauge.shape[axis] - 1)
             value = gauge[tuple(at)].astype(np.float64)
             steps.append(side * (value - here))
-            crosses.append(np.where(here >= 0, value < 0, (value >= 0) & (not even)))
+            across = np.where(here >= 0, value < 0, (value >= 0) & (not even))
+            crosses.append(across | (np.abs(value - here) > steepest))
         mean = (steps[0] + steps[1]) / 2
         mean = np.where(crosses[0] & ~crosses[1], steps[1], mean)
         mean = np.where(crosses[1] & ~crosses[0], steps[0], mean)

@@ -91,6 +91,19 @@ def displacement(mask: Mask, radius: float, bins: int = 10) -> np.ndarray:
     return total.reshape(bins, 8) / (4 * math.pi * radius**2 / (bins * 8))
 
 
+def contours_of_a_sphere(end_caps: str) -> Mask:
+    """A sphere of 20 mm about the origin by contours 3 mm apart."""
+    angle = np.linspace(0, 2 * np.pi, 181)[:-1]
+    heights = np.arange(-18.0, 19.0, 3.0)
+    radii = np.sqrt(400 - heights**2) * math.sqrt(angle[1] / math.sin(angle[1]))
+    loops = [
+        np.stack([r * np.cos(angle), r * np.sin(angle), np.full(180, z)], axis=1)
+        for r, z in zip(radii, heights, strict=True)
+    ]
+    grid = Grid([-40.1, -40.3, -60.0], np.eye(3), [1, 1, 3], (41, 82, 82))
+    return solid(Contours.from_loops("S", loops), grid, end_caps=end_caps)
+
+
 @pytest.fixture(scope="module")
 def sphere() -> Mask:
     return body(lambda p: (p**2).sum(-1) < 20.0**2, sub=8)
@@ -112,15 +125,7 @@ def test_a_sphere_grows_and_shrinks_evenly_in_every_direction(sphere, margin):
 
 @pytest.mark.parametrize("end_caps", ["adaptive", "half-slice"])
 def test_a_sphere_of_contours_3_mm_apart_grows_its_surface_by_5_mm(end_caps):
-    angle = np.linspace(0, 2 * np.pi, 181)[:-1]
-    heights = np.arange(-18.0, 19.0, 3.0)
-    radii = np.sqrt(400 - heights**2) * math.sqrt(angle[1] / math.sin(angle[1]))
-    loops = [
-        np.stack([r * np.cos(angle), r * np.sin(angle), np.full(180, z)], axis=1)
-        for r, z in zip(radii, heights, strict=True)
-    ]
-    grid = Grid([-40.1, -40.3, -60.0], np.eye(3), [1, 1, 3], (41, 82, 82))
-    mask = solid(Contours.from_loops("S", loops), grid, end_caps=end_caps)
+    mask = contours_of_a_sphere(end_caps)
     grown = add_margin(mask, 5.0)
     for axis in range(3):
         for side in (-1, 1):
@@ -205,6 +210,17 @@ def test_six_margins_give_six_growths(sphere):
     for side, (axis, sign) in SIDES.items():
         growth = sign * (extent(grown, axis, sign) - extent(sphere, axis, sign))
         assert growth == pytest.approx(margins[side], abs=0.03)
+
+
+@pytest.mark.parametrize("long", [7.5, 8.0, 8.5])
+@pytest.mark.parametrize("side", ["superior", "inferior"])
+def test_a_flat_end_moves_by_its_margin_beside_much_smaller_ones(side, long):
+    mask = contours_of_a_sphere("half-slice")
+    beside = {"left": 3, "right": 4, "anterior": 5, "posterior": 6, "superior": 7, "inferior": 7}
+    sign = 1 if side == "superior" else -1
+    after = extent(add_margin(mask, Margins(**(beside | {side: long}))), 2, sign)
+    # The end is flat: nothing but rounding keeps it from moving exactly.
+    assert sign * (after - extent(mask, 2, sign)) == pytest.approx(long, abs=0.01)
 
 
 def test_six_margins_shrink_from_six_sides(sphere):
