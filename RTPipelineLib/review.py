@@ -87,12 +87,17 @@ def add_verdict(
 def read_verdicts(folder: Path) -> tuple[list[Verdict], list[DataError]]:
     """All verdicts of a course in the order of time, and what could not be read."""
     verdicts, errors = [], []
-    for path in sorted((folder / REVIEW_FOLDER).glob("*.json")):
+    for path in verdict_files(folder):
         try:
             verdicts.append(_read(path))
         except DataError as error:
             errors.append(error)
     return sorted(verdicts, key=lambda v: v.time), errors
+
+
+def verdict_files(folder: Path) -> list[Path]:
+    """The files that hold the verdicts of a course, in the order of time."""
+    return sorted((folder / REVIEW_FOLDER).glob("*.json"))
 
 
 def _read(path: Path) -> Verdict:

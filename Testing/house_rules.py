@@ -43,7 +43,7 @@ ROOMS: dict[str, set[str]] = {
     "quality": _BASE | {"resample", "structures", "dose", "dvh"},
     "segmentation": _BASE | {"platform", "resample", "structures", "config", "dicom"},
     "crosscheck": _BASE | {"platform"},
-    "report": _FACTS | _ARITHMETIC,
+    "report": _FACTS | _ARITHMETIC | {"review"},
     "review": _BASE | {"platform", "course"},
     "phantoms": _BASE | {"platform", "dicom"},
     "stages": _STAGES,

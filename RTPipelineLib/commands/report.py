@@ -17,15 +17,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Write `results/report.html` and `results/methods.html` and say where the first is."""
+    """Write the courses' pages that are out of date, `results/report.html` and
+    `results/methods.html`, and say where the cohort's is."""
     from ..config import load_config
     from ..run.cohort_report import write_cohort_report
+    from ..run.course_pages import renew_course_pages
     from ..run.methods import write_methods
     from ..run.output import existing_output, hold_output
 
     out = existing_output(arguments.out)
     with hold_output(out, "report"):
+        config = load_config(out / "config.yaml")
+        renewed = renew_course_pages(out, config)
         path = write_cohort_report(out)
-        write_methods(out, load_config(out / "config.yaml"))
+        write_methods(out, config)
+    log.info("%d pages of courses made anew", renewed)
     log.info("%s", path)
     return ALL_DONE

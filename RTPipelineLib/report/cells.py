@@ -26,6 +26,11 @@ _STATUS = {
     "refused": "bad",
     "fail": "bad",
     "warning": "warn",
+    "accepted": "good",
+    "rejected": "bad",
+    "flagged": "warn",
+    "out of date": "warn",
+    "no name": "warn",
 }
 
 
@@ -34,9 +39,9 @@ def nothing(what: str) -> Markup:
     return element("p", what[:1].upper() + what[1:] + ".", class_="soft")
 
 
-def badge(status: str) -> Markup:
-    """A status in its colour."""
-    return element("span", status, class_=f"badge {_STATUS.get(status, 'calm')}")
+def badge(text: str, status: str = "") -> Markup:
+    """A status in its colour; `status` where the text says more than that."""
+    return element("span", text, class_=f"badge {_STATUS.get(status or text, 'calm')}")
 
 
 def table(

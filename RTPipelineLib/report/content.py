@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..model import PrescriptionLevel
 from .figures import Curve
@@ -14,11 +14,13 @@ Row = Mapping[str, Value]
 
 @dataclass(frozen=True)
 class Notice:
-    """Something to know: an id, a severity (info, warning, error) and a sentence."""
+    """Something to know: an id, a severity (info, warning, error), a sentence, and what was
+    read."""
 
     id: str
     severity: str
     message: str = ""
+    read: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,9 @@ class CourseReport:
 
     `decisions` are (question, answer with its reason), `metrics` rows of `dvh_metrics`, `failures`
     rows of `failures`, `goals` of `goals`, `comparisons` of `dvh_tps` and `dvh_crosscheck`,
-    `flags` findings of quality control (of the links alone where it did not run),
+    `flags` findings of quality control (of the links alone where it did not run), `checks` the
+    state of every check, `verdicts` rows of `reviews`, `names` what the stage `structures` found
+    for each ROI, `agreement` rows of `agreement`,
     `plots` (title, path) of files relative to this page, `provenance` (what, value), `inputs`
     (file, SHA-256). `units` is how doses are shown, Gy or cGy; all values are in Gy. `bands` says
     what the bands around the curves mean (empty: there are none). `index_href` is the path of the
@@ -61,6 +65,10 @@ class CourseReport:
     objects: tuple[ObjectRow, ...] = ()
     decisions: tuple[tuple[str, str], ...] = ()
     flags: tuple[Notice, ...] = ()
+    checks: Mapping[str, str] = field(default_factory=dict)
+    verdicts: tuple[Row, ...] = ()
+    names: tuple[Mapping[str, object], ...] = ()
+    agreement: tuple[Row, ...] = ()
     prescription: tuple[PrescriptionLevel, ...] = ()
     stages: tuple[StageRow, ...] = ()
     curves: tuple[Curve, ...] = ()

@@ -11,8 +11,8 @@ from ..config import load_config
 from ..course import course_folders, read_course
 from ..errors import DataError
 from ..platform import write_text
+from ..report.cohort_page import cohort_page
 from ..report.content import CohortReport, CourseLine, StageRow
-from ..report.html import cohort_page
 from ..stages import SKIPPED, STAGES
 from ..stages.facts import course_row
 from .ledger import valid_record

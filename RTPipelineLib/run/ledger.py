@@ -20,6 +20,7 @@ from ..course import Course, read_course
 from ..errors import DataError, OutputError
 from ..overrides import Overrides
 from ..platform import write_json
+from ..review import verdict_files
 from ..stages import DONE, FAILED, PARTIAL, SKIPPED, Problem, Stage, get_stage
 
 SCHEMA = 1
@@ -162,6 +163,8 @@ def fingerprint(
         "config": config.section_hash(*stage.sections),
         "decisions": {name: getattr(overrides, name) for name in stage.decisions},
     }
+    if stage.verdicts:
+        facts["verdicts"] = [sha256_of(path) for path in verdict_files(folder)]
     text = json.dumps(facts, sort_keys=True, default=_fields)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -95,7 +95,7 @@ class Stage:
     its result, `version` goes up when its output changes for the same input, `inputs` gives the
     DICOM files that it reads, `need` what it occupies under a configuration, `limit_s` how long it
     may take, and `check` raises `UsageError`, before any work, when it cannot run at all under a
-    configuration.
+    configuration. `verdicts`: it shows those of the reviewers.
     """
 
     name: str
@@ -107,6 +107,7 @@ class Stage:
     parts: tuple[str, ...] = ("images", "objects", "links", "flags")
     sections: tuple[str, ...] = ()
     decisions: tuple[str, ...] = ()
+    verdicts: bool = False
     version: int = 1
     need: Callable[[Config], Need] = _little
     limit_s: Callable[[Config], float] = _usual_limit

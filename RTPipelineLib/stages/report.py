@@ -8,11 +8,13 @@ from pathlib import Path
 
 from .. import __version__
 from ..course import Course
+from ..errors import DataError
 from ..platform import write_text
 from ..report.content import CourseReport, Notice, ObjectRow, StageRow
+from ..report.course_page import course_page
 from ..report.figures import PLANNING_SYSTEM, Curve
-from ..report.html import course_page
 from ..report.plots import are_possible, write_plots
+from ..review import review_rows
 from . import DONE, Outcome, Problem, Stage, Task
 from .bands import BAND_COLUMNS, error_model
 from .dose import DOSE_FILE
@@ -27,6 +29,8 @@ from .dvh import (
 )
 from .facts import prescription_from, read_facts, read_rows
 from .quality import QUALITY_FILE
+from .structures import AGREEMENT_FILE
+from .structures import STRUCTURES_FILE as NAMES_FILE
 
 DATES = {"image": "study_date"}
 
@@ -36,20 +40,20 @@ def _inputs(course: Course) -> Sequence[Path]:
 
 
 def _run(task: Task) -> Outcome:
-    content = _content(task)
-    notes: tuple[Problem, ...] = ()
+    notes: list[Problem] = []
+    content = _content(task, notes)
     if content.curves and are_possible():
         title = f"{content.patient_id} / {content.course_id}"
         files = write_plots(content.curves, task.output, title, content.units)
         content = replace(content, plots=tuple((path.name, path.name) for path in files))
     elif content.curves:
         message = "no plot files, matplotlib is not installed: install the extra plots"
-        notes = (Problem("plots", "warning", message),)
+        notes.append(Problem("plots", "warning", message))
     write_text(task.output / "course.html", course_page(content))
-    return Outcome(DONE, "", notes)
+    return Outcome(DONE, "", tuple(notes))
 
 
-def _content(task: Task) -> CourseReport:
+def _content(task: Task, notes: list[Problem]) -> CourseReport:
     course = task.course
     dose = read_facts(task.folder, DOSE_FILE)
     decision = dose.get("decision") or {}
@@ -60,6 +64,12 @@ def _content(task: Task) -> CourseReport:
         objects=_objects(course),
         decisions=_decisions(decision),
         flags=_findings(task, records),
+        checks=_states(task, records),
+        verdicts=_verdicts(task, notes),
+        names=_names(task, records),
+        agreement=(
+            read_rows(task.folder, AGREEMENT_FILE) if _has_result(records, "structures") else ()
+        ),
         prescription=prescription_from(dose).levels,
         stages=tuple(
             StageRow(name, record["status"], record["reason"], record["seconds"])
@@ -95,8 +105,32 @@ def _findings(task: Task, records: dict[str, dict]) -> tuple[Notice, ...]:
     """What quality control found; where it did not run, the flags of the links."""
     if _has_result(records, "quality"):
         found = read_facts(task.folder, QUALITY_FILE).get("checks") or ()
-        return tuple(Notice(f["check"], f["severity"], f["sentence"]) for f in found)
+        return tuple(Notice(f["check"], f["severity"], f["sentence"], f["read"]) for f in found)
     return tuple(Notice(flag.id, flag.severity, flag.message) for flag in task.course.flags)
+
+
+def _states(task: Task, records: dict[str, dict]) -> dict[str, str]:
+    """What became of every check."""
+    if not _has_result(records, "quality"):
+        return {}
+    return read_facts(task.folder, QUALITY_FILE).get("states") or {}
+
+
+def _verdicts(task: Task, notes: list[Problem]) -> tuple[dict[str, str], ...]:
+    """What reviewers said; a verdict that cannot be read is a problem of its own."""
+    try:
+        rows, errors = review_rows(task.folder)
+    except DataError as error:
+        rows, errors = [], [error]
+    notes += [Problem("review", "warning", str(error)) for error in errors]
+    return tuple(rows)
+
+
+def _names(task: Task, records: dict[str, dict]) -> tuple[dict[str, object], ...]:
+    """What was found for each structure."""
+    if not _has_result(records, "structures"):
+        return ()
+    return tuple(read_facts(task.folder, NAMES_FILE).get("rois") or ())
 
 
 def _has_result(records: dict[str, dict], name: str) -> bool:
@@ -193,5 +227,6 @@ STAGE = Stage(
     inputs=_inputs,
     uses=("load", "structures", "dose", "dvh", "quality"),
     sections=("dvh.units", "dvh.uncertainty"),
-    version=2,
+    verdicts=True,
+    version=3,
 )
