@@ -85,6 +85,9 @@ class Settings(Section):
     lbp2DRadius: PositiveFloat | None = None
     lbp2DSamples: PositiveInt | None = None
     lbp2DMethod: Literal["default", "ror", "uniform", "var"] | None = None
+    lbp3DLevels: PositiveInt | None = None
+    lbp3DIcosphereRadius: PositiveFloat | None = None
+    lbp3DIcosphereSubdivision: NotNegativeInt | None = None
     voxelArrayShift: int | None = None
     symmetricalGLCM: bool | None = None
     weightingNorm: Weighting | None = None
@@ -110,10 +113,6 @@ class ParameterFile(Section):
     @field_validator("imageType")
     @classmethod
     def _known_types(cls, value: Mapping[str, object]) -> Mapping[str, object]:
-        if "LBP3D" in value:
-            raise ValueError(
-                "LBP3D needs a SciPy older than any that this program runs on; use LBP2D"
-            )
         return _known(value, IMAGE_TYPES, "an image type")
 
     @field_validator("featureClass")

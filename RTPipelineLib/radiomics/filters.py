@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from . import spherical_patterns
 from .parameters import LOG_SIGMAS, SCALED_BY_IMAGE, Parameters, log_padding
 from .roi import Box
 
@@ -71,6 +72,8 @@ def apply(
             yield wanted.image_type.lower(), values
     elif wanted.wraps and not _several_levels(wanted.settings):
         yield from _wavelets(wanted.settings, region, target.within(box))
+    elif wanted.image_type == "LBP3D":
+        yield from spherical_patterns.patterns(wanted.settings, region, target.within(box))
     else:
         yield from _by_pyradiomics(wanted, region, target.within(box), spacing)
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..errors import UsageError
+from . import spherical_patterns
 
 # A recursive Gaussian has died away, to 1e-6 of its features, ten standard deviations from a cut.
 LOG_SIGMAS = 10
@@ -17,7 +18,7 @@ GRADIENT_VOXELS = 2
 
 # Their result at a voxel depends on the largest value of the whole image.
 SCALED_BY_IMAGE = ("Square", "SquareRoot", "Logarithm", "Exponential")
-IMAGE_TYPES = ("Original", "LoG", "Wavelet", *SCALED_BY_IMAGE, "Gradient", "LBP2D")
+IMAGE_TYPES = ("Original", "LoG", "Wavelet", *SCALED_BY_IMAGE, "Gradient", "LBP2D", "LBP3D")
 _GREY_LEVEL_MATRICES = ("glcm", "glrlm", "glszm", "gldm", "ngtdm")
 FEATURE_CLASSES = ("firstorder", "shape", "shape2D", *_GREY_LEVEL_MATRICES)
 
@@ -89,6 +90,8 @@ class Parameters:
             return (GRADIENT_VOXELS,) * 3
         if image_type == "LBP2D":
             return (math.ceil(float(settings.get("lbp2DRadius") or 1)) + 1,) * 3
+        if image_type == "LBP3D":
+            return (spherical_patterns.reach(settings),) * 3
         return (0, 0, 0)
 
     def widest_padding(self, spacing_mm: Sequence[float]) -> tuple[int, int, int]:

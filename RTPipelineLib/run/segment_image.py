@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +15,7 @@ from ..errors import UsageError
 from ..platform import write_json
 from ..segmentation.models import OVERVIEW, find_models
 from ..segmentation.run import DONE
-from ..stages.segment_files import write_result
+from ..stages.segment_files import ResultFiles
 from ..stages.segmenter import Segmenter, settings_of
 from .loose_image import find_image
 
@@ -59,7 +58,7 @@ def segment_image(request: SegmentRequest, reporter: Reporter) -> int:
     segmenter = Segmenter(
         models,
         settings_of(config.segmentation),
-        partial(write_result, request.output, config.output),
+        ResultFiles(request.output, config.output),
         lambda done, total, text: reporter.report(image.name, "segment", done, total, text),
     )
     rows = segmenter.rows([image])

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 _NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)
 
@@ -37,6 +36,8 @@ def apply_rules(mask: np.ndarray, spacing_mm: np.ndarray, rules: Rules) -> np.nd
     mask = mask if rules.within is None else mask & rules.within
     if not mask.any() or not (rules.min_voxels or rules.largest or rules.nearest_to is not None):
         return mask
+    from scipy import ndimage
+
     box = ndimage.find_objects(mask.astype(np.uint8))[0]
     part = mask[box]
     parts, count = ndimage.label(part, _NEIGHBOURS)
@@ -60,6 +61,7 @@ def _nearest(
     spacing_mm: np.ndarray,
 ) -> np.ndarray:
     """Which of the parts comes nearest to the anchor (Euclidean, mm); the larger one of equals."""
+    from scipy import ndimage
     from scipy.spatial import cKDTree
 
     shell = anchor & ~ndimage.binary_erosion(anchor, border_value=1)

@@ -23,7 +23,7 @@ from .automatic import SEGMENTATION_FILE
 from .facts import read_facts
 from .load import IMAGE_FILE
 from .nrrd import read_nrrd
-from .segment_files import write_result
+from .segment_files import ResultFiles
 from .segmenter import Segmenter, SourceImage, settings_of
 
 
@@ -39,8 +39,8 @@ def _run(task: Task) -> Outcome:
     if not images:
         return Outcome(SKIPPED, "the course has no image that could be read")
     models = find_models(task.config)
-    keep = partial(write_result, task.output, task.config.output)
-    segmenter = Segmenter(models, settings_of(keys), keep, task.progress)
+    files = ResultFiles(task.output, task.config.output)
+    segmenter = Segmenter(models, settings_of(keys), files, task.progress)
     rows = segmenter.rows(images)
     write_json(task.output / Path(SEGMENTATION_FILE).name, {"models": rows})
     return outcome_of(rows)

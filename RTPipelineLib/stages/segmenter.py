@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
+from pydicom.dataset import Dataset
 
 from ..config.keys import SegmentationKeys
+from ..config.model_file import ModelStructure
 from ..geometry import Grid
 from ..platform import available_cores
 from ..segmentation.labels import LabelImage, statistics
@@ -45,7 +49,13 @@ class Found:
     first_number: int
 
 
-Keeper = Callable[[str, Found], dict[str, object]]
+class Files(Protocol):
+    """Where results go: `prepare` has what `write` needs of an image, while the model still runs;
+    `write` keeps a result under a name and returns what the manifest says of its files."""
+
+    def prepare(self, image: SourceImage) -> list[Dataset]: ...
+
+    def write(self, name: str, found: Found, slices: Sequence[Dataset]) -> dict[str, object]: ...
 
 
 def settings_of(keys: SegmentationKeys) -> Settings:
@@ -59,21 +69,18 @@ def settings_of(keys: SegmentationKeys) -> Settings:
 
 
 class Segmenter:
-    """Runs models on images and remembers what they found for those that come later.
-
-    `keep(name, found)` writes a result under a name and returns what the manifest says of its
-    files; `progress` gets (done, total, message).
-    """
+    """Runs models on images, puts what they find into `files` and remembers it for models that come
+    later; `progress` gets (done, total, message)."""
 
     def __init__(
         self,
         models: Models,
         settings: Settings,
-        keep: Keeper,
+        files: Files,
         progress: Callable[[int, int, str], None],
     ) -> None:
         self.models = models
-        self._keep_files, self._progress = keep, progress
+        self._files, self._progress = files, progress
         self.found: dict[str, dict[str, np.ndarray]] = {}  # image -> structure -> mask
         self.seen_cc: dict[str, dict[str, float]] = {}  # image -> organ -> volume, once looked
         self._numbers: dict[str, int] = {}
@@ -110,14 +117,18 @@ class Segmenter:
             allowed, regions = self._gate(model, picture)
             if not allowed:
                 return self._row(model, picture.name, SKIPPED, regions)
-        result = self._runner.run(model, picture, self.found.get(picture.name, {}))
-        row = self._row(model, picture.name, result.status, result.reason)
-        row |= {"device": result.device, "program_s": round(result.program_s, 1)}
-        if regions:
-            row["regions"] = regions
-        if result.labels is not None:
-            self._remember(model, picture, result.labels)
-            row |= self._write(model, picture, image, result.labels)
+        with ThreadPoolExecutor(1) as aside:
+            slices = aside.submit(self._files.prepare, image)
+            result = self._runner.run(model, picture, self.found.get(picture.name, {}))
+            row = self._row(model, picture.name, result.status, result.reason)
+            row |= {"device": result.device, "program_s": round(result.program_s, 1)}
+            if regions:
+                row["regions"] = regions
+            if result.labels is not None:
+                self._remember(model, picture, result.labels)
+                facts = aside.submit(statistics, result.labels, picture.array)
+                row |= self._write(model, image, result.labels, slices.result())
+                row |= self._structures(result.labels, row["first_number"], facts.result())
         return row
 
     def _gate(self, model: Model, picture: Picture) -> tuple[bool, str]:
@@ -134,13 +145,14 @@ class Segmenter:
         return judge(model.requires_region, self.seen_cc[picture.name])
 
     def _remember(self, model: Model, picture: Picture, labels: LabelImage) -> None:
-        wanted = {name for file in self._files() for name in (file.within, file.nearest_to) if name}
+        said = self._said_structures()
+        wanted = {name for s in said for name in (s.within, s.nearest_to) if name}
         masks = self.found.setdefault(picture.name, {})
         masks |= {name: mask for name in wanted if (mask := labels.mask(name)) is not None}
         if is_overview(model):
             self.seen_cc[picture.name] = _organ_volumes(labels)
 
-    def _files(self) -> list:
+    def _said_structures(self) -> list[ModelStructure]:
         """What model files say of structures, of all models."""
         networks = [m for m in self.models.models if not isinstance(m, TaskModel)]
         return [structure for model in networks for structure in model.file.structures]
@@ -161,23 +173,23 @@ class Segmenter:
         return row
 
     def _write(
-        self, model: Model, picture: Picture, image: SourceImage, labels: LabelImage
+        self, model: Model, image: SourceImage, labels: LabelImage, slices: Sequence[Dataset]
     ) -> dict[str, object]:
-        """Files of a result, and what the manifest says of it."""
+        """Files of a result, and what the manifest says of them."""
         name = model.name if image.planning else f"{model.name}_{image.name}"
         first = self._numbers.get(model.source, 0)
         self._numbers[model.source] = first + NUMBERS_PER_MODEL
-        files = self._keep_files(name, Found(model.name, model.source, image, labels, first))
-        facts = statistics(labels, picture.array)
-        structures = {
-            s.name: {"number": first + s.value, **facts[s.name]}
-            for s in labels.segments
-            if s.name in facts
-        }
-        return files | {
-            "first_number": first,
-            "frame_uid": image.frame_uid,
-            "structures": structures,
+        found = Found(model.name, model.source, image, labels, first)
+        files = self._files.write(name, found, slices)
+        return files | {"first_number": first, "frame_uid": image.frame_uid}
+
+    def _structures(
+        self, labels: LabelImage, first: int, facts: Mapping[str, Mapping[str, float]]
+    ) -> dict[str, object]:
+        """What the manifest says of the structures that were found and of those that were not."""
+        there = [segment for segment in labels.segments if segment.name in facts]
+        return {
+            "structures": {s.name: {"number": first + s.value, **facts[s.name]} for s in there},
             "empty": [s.name for s in labels.segments if s.name not in facts],
         }
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
+from types import ModuleType
+
 import numpy as np
 import pytest
 
@@ -128,6 +132,47 @@ def test_shared_filters_change_nothing(case: str, image: Volume) -> None:
             alone = features(image, masks[group[n]], parameters)
             assert isinstance(found, RoiFeatures)
             assert_same(found, dict(alone.values))
+
+
+def test_binary_patterns_of_slices(image: Volume) -> None:
+    pytest.importorskip("skimage", reason="scikit-image is not installed")
+    own = {"lbp2DRadius": 1.5, "lbp2DSamples": 9, "lbp2DMethod": "default", "binWidth": 10}
+    parameters = Parameters("p", "", {}, {"LBP2D": own}, dict.fromkeys(CLASSES[:3], ()))
+    for where in (INSIDE, EDGE):
+        mask = ball(image, where, 11.0)
+        assert_same(features(image, mask, parameters), by_pyradiomics(image, mask, parameters))
+
+
+@pytest.mark.parametrize("own", [{}, {"lbp3DLevels": 3, "lbp3DIcosphereRadius": 1.5}])
+def test_binary_patterns_on_spheres(own: dict, image: Volume, monkeypatch) -> None:
+    """Against pyradiomics' own code, given the two names of SciPy that have moved since."""
+    pytest.importorskip("trimesh", reason="trimesh is not installed")
+    from scipy import ndimage, special
+
+    moved = ModuleType("scipy.ndimage.interpolation")
+    moved.map_coordinates = ndimage.map_coordinates
+    monkeypatch.setitem(sys.modules, moved.__name__, moved)
+
+    def sph_harm(m, n, azimuth, polar):
+        """By associated Legendre functions of the cosine, as SciPy had it."""
+        order = abs(m)
+        value = special.sph_harm_y(n, order, np.arccos(np.cos(polar)), azimuth)
+        return value if m >= 0 else (-1.0) ** order * np.conj(value)
+
+    monkeypatch.setattr(special, "sph_harm", sph_harm, raising=False)
+    settings = {"binWidth": 0.5}
+    parameters = Parameters("p", "", settings, {"LBP3D": own}, dict.fromkeys(CLASSES[:3], ()))
+    for where in (INSIDE, EDGE):
+        mask = ball(image, where, 9.0)
+        ours = features(image, mask, parameters)
+        theirs = by_pyradiomics(image, mask, parameters)
+        # Patterns are few: which of many equal values lie within two percentiles is rounding.
+        unsure = [name for name in theirs if name.endswith("RobustMeanAbsoluteDeviation")]
+        assert len(unsure) == own.get("lbp3DLevels", 2) + 1
+        values = dict(ours.values)
+        for name in unsure:
+            assert values.pop(name) == pytest.approx(theirs.pop(name), rel=0.01)
+        assert_same(replace(ours, values=values), theirs)
 
 
 def test_part_of_the_grid_is_the_same_mask(image: Volume) -> None:

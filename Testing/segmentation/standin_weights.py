@@ -1,16 +1,17 @@
 """Weights for the real TotalSegmentator that were never trained: they label bands of HU.
 
-    python standin_weights.py FOLDER [TASK_ID]
+    python standin_weights.py FOLDER [TASK_ID] [--full-size]
 
 Writes an nnU-Net v2 model for the task `total` with `--fast` (dataset 297) into FOLDER, laid out as
 TotalSegmentator 2.18 looks for it. Run by the interpreter that has TotalSegmentator; needs nothing
-of ours. The network is a real one of two stages: its first convolution takes the mean of a voxel
-and its six neighbours, its last layer turns that mean into one logit a class, linear in it, so that
-the largest logit belongs to the band that holds the mean.
+of ours. The network is a real one of two stages, or with --full-size one of the size that nnU-Net
+plans for volumes of that resolution, which computes as long as a trained one. Its first convolution
+takes the mean of a voxel and its six neighbours, its last layer turns that mean into one logit a
+class, linear in it, so that the largest logit belongs to the band that holds the mean.
 """
 
+import argparse
 import json
-import sys
 from pathlib import Path
 
 import torch
@@ -35,9 +36,13 @@ WINDOW_HU = 1000.0  # the preprocessing cuts values here
 SCALE_HU = 400.0  # and divides them by this
 LIFT = 2.6  # keeps the activations positive, where the leaky ReLU changes nothing
 SHARPNESS = 8.0
+# nnU-Net v2's defaults for three dimensions: 32 features, doubled a stage up to 320, two
+# convolutions a stage; six stages for patches of this size.
+SMALL = {"features": [4, 4], "convolutions": 1, "patch": [64, 96, 96]}
+FULL_SIZE = {"features": [32, 64, 128, 256, 320, 320], "convolutions": 2, "patch": [128, 128, 128]}
 
 
-def main(folder, task_id):
+def main(folder, task_id, size):
     """Write the model."""
     mode = next(
         mode for mode in TASK_CONFIGS["total"]["sub_modes"].values() if mode["task_id"] == task_id
@@ -53,7 +58,7 @@ def main(folder, task_id):
         "file_ending": ".nii.gz",
         "name": name,
     }
-    plans = plans_for(name, float(mode["resample"]))
+    plans = plans_for(name, float(mode["resample"]), size)
     (target / "dataset.json").write_text(json.dumps(dataset))
     (target / "plans.json").write_text(json.dumps(plans))
     (target / "dataset_fingerprint.json").write_text("{}")
@@ -76,20 +81,21 @@ def main(folder, task_id):
     torch.save(checkpoint, target / "fold_0" / "checkpoint_final.pth")
 
 
-def plans_for(name, spacing_mm):
-    """An nnU-Net plans file for a small network at this spacing."""
+def plans_for(name, spacing_mm, size):
+    """An nnU-Net plans file for a network of this size and spacing."""
+    stages = len(size["features"])
     resampling = "resample_data_or_seg_to_shape"
     orders = {"order_z": 0, "force_separate_z": None}
     network = {
         "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
         "arch_kwargs": {
-            "n_stages": 2,
-            "features_per_stage": [4, 4],
+            "n_stages": stages,
+            "features_per_stage": size["features"],
             "conv_op": "torch.nn.modules.conv.Conv3d",
-            "kernel_sizes": [[3, 3, 3], [3, 3, 3]],
-            "strides": [[1, 1, 1], [2, 2, 2]],
-            "n_conv_per_stage": [1, 1],
-            "n_conv_per_stage_decoder": [1],
+            "kernel_sizes": [[3, 3, 3]] * stages,
+            "strides": [[1, 1, 1]] + [[2, 2, 2]] * (stages - 1),
+            "n_conv_per_stage": [size["convolutions"]] * stages,
+            "n_conv_per_stage_decoder": [size["convolutions"]] * (stages - 1),
             "conv_bias": True,
             "norm_op": None,
             "norm_op_kwargs": {},
@@ -125,7 +131,7 @@ def plans_for(name, spacing_mm):
                 "data_identifier": "nnUNetPlans_3d_fullres",
                 "preprocessor_name": "DefaultPreprocessor",
                 "batch_size": 2,
-                "patch_size": [64, 96, 96],
+                "patch_size": size["patch"],
                 "median_image_size_in_voxels": [120.0, 120.0, 120.0],
                 "spacing": [spacing_mm] * 3,
                 "normalization_schemes": ["CTNormalization"],
@@ -158,13 +164,16 @@ def weights_for(plans, dataset):
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()
-        first = _convolutions(network.encoder.stages[0])[0]
+        first, *others = _convolutions(network.encoder.stages[0])
         first.weight[0, 0] = torch.tensor(NEIGHBOURS)
         first.bias[0] = LIFT
-        # The decoder sees its own features first and those of the encoder's first stage after them.
-        joined = _convolutions(network.decoder.stages[0])[0]
+        # The decoder's last stage sees its own features first and those of the encoder's first
+        # stage after them.
+        joined, *more = _convolutions(network.decoder.stages[-1])
         joined.weight[0, joined.in_channels // 2, 1, 1, 1] = 1
-        head = network.decoder.seg_layers[0]
+        for convolution in (*others, *more):
+            convolution.weight[0, 0, 1, 1, 1] = 1
+        head = network.decoder.seg_layers[-1]
         head.bias[:] = -400
         head.bias[0] = 0.0  # air
         offset = 0.0
@@ -181,4 +190,9 @@ def _convolutions(module):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 297)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("task_id", nargs="?", type=int, default=297)
+    parser.add_argument("--full-size", action="store_true")
+    options = parser.parse_args()
+    main(options.folder, options.task_id, FULL_SIZE if options.full_size else SMALL)

@@ -129,7 +129,7 @@ def out_without(cohort: Path) -> Path:
         ("setting: {resampledPixelSpacing: [1, 1]}", "setting.resampledPixelSpacing"),
         ("imageType: {Log: {}}", "'Log' is not an image type; did you mean LoG?"),
         ("imageType: {LoG: {}}", "imageType.LoG needs the key sigma"),
-        ("imageType: {LBP3D: {}}", "use LBP2D"),
+        ("imageType: {LBP3D: {lbp3DLevels: 0}}", "lbp3DLevels"),
         ("imageType: {Square: {normalize: true}}", "belongs under setting"),
         ("featureClass: {glszn: }", "'glszn' is not a feature class; did you mean glszm?"),
         ("setting: {interpolator: BSpline}", "did you mean sitkBSpline?"),
