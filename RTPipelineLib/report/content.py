@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ..model import PrescriptionLevel
 from .figures import Curve
+from .planes import Slices
 
 Value = str | int | float | None
 Row = Mapping[str, Value]
@@ -71,6 +72,7 @@ class CourseReport:
     agreement: tuple[Row, ...] = ()
     prescription: tuple[PrescriptionLevel, ...] = ()
     stages: tuple[StageRow, ...] = ()
+    slices: Slices = field(default_factory=Slices)
     curves: tuple[Curve, ...] = ()
     metrics: tuple[Row, ...] = ()
     goals: tuple[Row, ...] = ()

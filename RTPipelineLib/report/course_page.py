@@ -14,6 +14,7 @@ from .html import NO_PATIENT_ID, contents, failures_table, page, pairs, section
 from .markup import Content, Markup, element, joined
 from .naming import structures_section
 from .reviews import verdicts_section
+from .slices import slices_section
 from .verdicts import comparison_section, goals_section
 
 # Columns of the metrics on the page; the whole table is in the Parquet file.
@@ -54,6 +55,7 @@ def course_page(facts: CourseReport) -> str:
         ("Decisions", pairs(facts.decisions)),
         ("Quality control", quality_section(facts.flags, facts.checks)),
         ("Prescription", _prescription(facts.prescription, facts.units)),
+        ("Slices", slices_section(facts.slices, facts.units)),
         ("Dose-volume histogram", _plot(facts)),
         ("Clinical goals", goals_section(facts.goals, facts.units)),
         ("Metrics", _metrics(facts.metrics, facts.units)),

@@ -107,7 +107,7 @@ def plot_script() -> str:
 def readable(colour: tuple[int, int, int]) -> str:
     """The colour as `#rrggbb`, darkened until it stands out from white."""
     rgb = np.clip(np.asarray(colour, dtype=np.float64), 0, 255)
-    while 1.05 / (_luminance(rgb) + 0.05) < CONTRAST:
+    while 1.05 / (luminance(rgb) + 0.05) < CONTRAST:
         rgb = rgb * 0.95
     red, green, blue = (int(v) for v in rgb)
     return f"#{red:02x}{green:02x}{blue:02x}"
@@ -261,7 +261,7 @@ def _short(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
 
-def _luminance(rgb: np.ndarray) -> float:
+def luminance(rgb: np.ndarray) -> float:
     """Relative luminance of sRGB 0..255 (WCAG 2.1)."""
     part = rgb / 255.0
     linear = np.where(part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4)

@@ -176,7 +176,7 @@ def _structures_for(
 ) -> list[Contours]:
     """The structure sets that belong to a dose: those its plans or itself refer to."""
     found: list[Contours] = []
-    for structure_set, how in _sets_for(task.course, entry):
+    for structure_set, how in sets_for(task.course, entry):
         try:
             content = read_structure_set(task.course.path_of(structure_set))
         except DataError as error:
@@ -207,7 +207,7 @@ def _of_frame(
     return own
 
 
-def _sets_for(course: Course, entry: dict) -> list[tuple[ObjectEntry, str]]:
+def sets_for(course: Course, entry: dict) -> list[tuple[ObjectEntry, str]]:
     """Structure sets of a dose, each once, with how the link was made."""
     sources = [*entry["plan_uids"], *(part["sop_uid"] for part in entry["doses"])]
     found: dict[str, tuple[ObjectEntry, str]] = {}

@@ -13,9 +13,11 @@ from ..platform import write_text
 from ..report.content import CourseReport, Notice, ObjectRow, StageRow
 from ..report.course_page import course_page
 from ..report.figures import PLANNING_SYSTEM, Curve
+from ..report.planes import Slices
 from ..report.plots import are_possible, write_plots
 from ..review import review_rows
 from . import DONE, Outcome, Problem, Stage, Task
+from .automatic import STRUCTURE_KINDS
 from .bands import BAND_COLUMNS, error_model
 from .dose import DOSE_FILE
 from .dvh import (
@@ -28,6 +30,7 @@ from .dvh import (
     TPS_FILE,
 )
 from .facts import prescription_from, read_facts, read_rows
+from .pictures import course_slices
 from .quality import QUALITY_FILE
 from .structures import AGREEMENT_FILE
 from .structures import STRUCTURES_FILE as NAMES_FILE
@@ -36,7 +39,7 @@ DATES = {"image": "study_date"}
 
 
 def _inputs(course: Course) -> Sequence[Path]:
-    return ()
+    return [course.path_of(entry) for kind in STRUCTURE_KINDS for entry in course.of_kind(kind)]
 
 
 def _run(task: Task) -> Outcome:
@@ -76,6 +79,7 @@ def _content(task: Task, notes: list[Problem]) -> CourseReport:
             for name, record in records.items()
             if record
         ),
+        slices=_slices(task, notes),
         curves=_curves(task.folder) if _has_result(records, "dvh") else (),
         metrics=read_rows(task.folder, METRICS_FILE) if _has_result(records, "dvh") else (),
         goals=read_rows(task.folder, GOALS_FILE) if _has_result(records, "dvh") else (),
@@ -124,6 +128,15 @@ def _verdicts(task: Task, notes: list[Problem]) -> tuple[dict[str, str], ...]:
         rows, errors = [], [error]
     notes += [Problem("review", "warning", str(error)) for error in errors]
     return tuple(rows)
+
+
+def _slices(task: Task, notes: list[Problem]) -> Slices:
+    """The pictures; facts that cannot be read cost the pictures only."""
+    try:
+        return course_slices(task, notes)
+    except DataError as error:
+        notes.append(Problem("slices", "warning", str(error)))
+        return Slices(notes=(f"no pictures: {error}",))
 
 
 def _names(task: Task, records: dict[str, dict]) -> tuple[dict[str, object], ...]:
@@ -225,8 +238,8 @@ STAGE = Stage(
     folder="report",
     run=_run,
     inputs=_inputs,
-    uses=("load", "structures", "dose", "dvh", "quality"),
-    sections=("dvh.units", "dvh.uncertainty"),
+    uses=("load", "segment", "structures", "dose", "dvh", "quality"),
+    sections=("structures", "dvh.units", "dvh.uncertainty"),
     verdicts=True,
     version=3,
 )

@@ -27,6 +27,7 @@ from RTPipelineLib.report.content import (
 from RTPipelineLib.report.course_page import course_page
 from RTPipelineLib.report.figures import Curve
 from RTPipelineLib.report.html import RESEARCH_USE
+from RTPipelineLib.report.planes import AXIAL, Outline, Picture, Slices, jpeg
 
 EVIL = "<script>alert('x')</script><img src=http://example.org/a.png onerror=x> \"&'\x00"
 VOID = {"meta", "link", "br", "hr"}
@@ -75,6 +76,18 @@ def a_course(text: str) -> CourseReport:
     failure = dict.fromkeys(
         ("patient_id", "course_id", "stage", "item", "severity", "error", "file"), text
     )
+    square = np.array([[1.0, 1.0], [9.0, 1.0], [9.0, 9.0]])
+    picture = Picture(
+        plane=AXIAL,
+        place_mm=1.0,
+        through=text,
+        image=jpeg(np.zeros((8, 8), np.uint8)),
+        width_mm=10,
+        height_mm=10,
+        outlines=(Outline(text, text, None, (square,)),),
+        isodoses=((square,),),
+    )
+    verdict = dict.fromkeys(("item", "source", "verdict", "state", "time", "comment"), text)
     return CourseReport(
         patient_id=text,
         course_id=text,
@@ -88,6 +101,11 @@ def a_course(text: str) -> CourseReport:
         failures=(failure,),
         provenance=((text, text),),
         inputs=((text, text),),
+        checks={text: text},
+        verdicts=(verdict | {"reviewer": text},),
+        names=({"roi_name": text, "suggestions": [text], "conflicts": [text]},),
+        agreement=({"roi_name_a": text, "source_a": text, "flags": text},),
+        slices=Slices((picture,), (1.0,), 2.0, text, text, (text,)),
         index_href=text,
     )
 
@@ -138,6 +156,7 @@ def test_nothing_is_fetched(make):
     assert not re.search(r"@import|url\(", html)
     assert {a["href"] for a in page.tags("link")} == {"data:,"}
     assert not [a for _, a in page.elements if "src" in a]
+    assert all(a["href"].startswith("data:image/jpeg;base64,") for a in page.tags("image"))
 
 
 def test_links_are_paths_and_no_other_protocol(make):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,30 @@ def pages_of(out: Path) -> dict[str, tuple[int, str]]:
         path.parts[-4]: (path.stat().st_mtime_ns, path.read_text(encoding="utf-8"))
         for path in paths
     }
+
+
+def test_the_page_shows_the_stored_image_dose_and_contours(out):
+    page = pages_of(out)["TINY-00000"][1]
+    pictures = re.findall('<svg[^>]*role="img" aria-label="(.*?)"', page)
+    assert {words.split(",")[0] for words in pictures} == {"Axial", "Sagittal", "Coronal"}
+    assert all("PTV_20" in words and "BODY" in words for words in pictures)
+    assert page.count("data:image/jpeg;base64,/9j/") == len(pictures)
+
+
+def test_a_damaged_image_costs_the_pictures_only(out):
+    course = next(out.glob("TINY-00000/*/course.json")).parent
+    image = course / "image" / "ct.nrrd"
+    whole = image.read_bytes()
+    image.write_bytes(whole[:200])
+    assert main(["stage", "report", str(course), "--quiet"]) == 0
+    page = pages_of(out)["TINY-00000"][1]
+    image.write_bytes(whole)
+    assert "ct.nrrd cannot be read" in page and 'class="dvh"' in page
+    (course / "image" / "image.json").rename(course / "image.json")
+    assert main(["stage", "report", str(course), "--quiet"]) == 0
+    (course / "image.json").rename(course / "image" / "image.json")
+    assert "the course has no planning image" in pages_of(out)["TINY-00000"][1]
+    assert main(["stage", "report", str(course), "--quiet"]) == 0
 
 
 def test_a_verdict_makes_its_own_course_s_page_anew(out):
