@@ -17,7 +17,7 @@ STAMP := $(VENV)/.installed
 CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 PYRADIOMICS := pyradiomics-cuda==1.0.4 pykwalify==1.8.0 pywavelets==1.9.0 docopt==0.6.2 \
   scikit-image==0.26.0 trimesh==5.2.0
-EXTRAS := codecs,crosscheck,fast,plots,seg,test,xlsx
+EXTRAS := codecs,crosscheck,fast,plots,pseudonymise,seg,test,xlsx
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 
 .PHONY: help demo install radiomics segmentation slicer test test-all test-cluster bench lint clean

@@ -64,7 +64,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "errors": set(),
     "resample": {"numpy", "scipy", "SimpleITK", "numba"},
     "kernels": {"numpy", "numba"},
-    "dicom": _LIGHT | {"gdcm", "jpeg_ls", "highdicom"},
+    "dicom": _LIGHT | {"gdcm", "jpeg_ls", "highdicom", "dicomanonymizer"},
     **{room: {"numpy", "scipy", "SimpleITK", "numba"} for room in ("structures", "dose", "dvh")},
 }
 
@@ -72,7 +72,7 @@ THIRD_PARTY: dict[str, set[str]] = {
 HEAVY = {
     *("torch", "totalsegmentator", "nnunetv2", "radiomics", "pictologics", "numba", "snakemake"),
     *("pandas", "pyarrow", "matplotlib", "plotly", "xlsxwriter", "openpyxl", "SimpleITK"),
-    *("skimage", "highdicom", "dicompylercore", "plastimatch"),
+    *("skimage", "highdicom", "dicomanonymizer", "dicompylercore", "plastimatch"),
 }
 SLICER = {"slicer", "qt", "ctk", "vtk", "mrml", "PythonQt", "DICOMLib"}
 

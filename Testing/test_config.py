@@ -146,7 +146,7 @@ def test_a_key_in_the_wrong_section_is_shown_its_place(complaints):
         ("segmentation: {models: [{device: cpu}]}", "needs either task or folder"),
         ("segmentation: {models: [{task: total, device: cuda}]}", "'cuda' is not a device"),
         ("accumulate: [{patient: P1}]", "accumulate[1] needs the key courses"),
-        ("output: {pseudonymise: key.txt}", "this version cannot pseudonymise"),
+        ("output: {pseudonymise: [key.txt]}", "output.pseudonymise"),
         ("structures: {derived: [{name: A, operation: unoin, sources: [B]}]}", "mean union?"),
         ("structures: {derived: [{name: A, sources: [B], margin_mm: {lef: 1}}]}", "mean left?"),
         ("- a\n- b", "expected keys and values, found a list"),

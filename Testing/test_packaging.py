@@ -20,7 +20,7 @@ import RTPipelineLib
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-INSTALLED_EXTRAS = ("codecs", "crosscheck", "fast", "plots", "seg", "test", "xlsx")
+INSTALLED_EXTRAS = ("codecs", "crosscheck", "fast", "plots", "pseudonymise", "seg", "test", "xlsx")
 
 
 def library_files() -> set[str]:

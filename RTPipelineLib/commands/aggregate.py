@@ -22,16 +22,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Aggregate under the lock of the output folder."""
     from ..config import load_config
+    from ..dicom.pseudonyms import PseudonymKey
     from ..run.aggregate import aggregate, index_failures
     from ..run.output import existing_output, hold_output, read_run
+    from ..run.pseudonymised import copy_failures, pseudonymous_roster
     from ..run.roster import read_roster
 
     out = existing_output(arguments.out)
     path = arguments.roster or read_run(out).get("roster")
+    config = load_config(out / "config.yaml")
     roster = read_roster(Path(path)) if path else None
+    if roster is not None and config.output.pseudonymise is not None:
+        roster = pseudonymous_roster(roster, PseudonymKey(config.output.pseudonymise))
     with hold_output(out, "aggregate"):
-        failures = index_failures(out / "index.sqlite")
-        summary = aggregate(out, load_config(out / "config.yaml"), failures, roster)
+        failures = [*copy_failures(out), *index_failures(out / "index.sqlite")]
+        summary = aggregate(out, config, failures, roster)
     for line in summary.lines():
         log.info("%s", line)
     return SOME_FAILED if summary.has_failures else ALL_DONE

@@ -30,6 +30,7 @@ OPTIONAL = (
     ("numba", "faster kernels, same numbers", "fast"),
     ("pyradiomics", "image features (needs a C compiler)", "radiomics"),
     ("highdicom", "DICOM SEG written", "seg"),
+    ("dicom-anonymizer", "output without identifiers", "pseudonymise"),
     ("TotalSegmentator", "automatic contours, also from another Python", "segmentation"),
     ("dicompyler-core", "second calculation of DVHs", "crosscheck"),
     ("plastimatch", "second calculation of DVHs", "crosscheck"),

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from ..errors import ConfigError
 from .robustness import RobustnessKeys
@@ -302,12 +302,6 @@ class RunKeys(Section):
     timeout_s: PositiveFloat = Field(3600.0, description="seconds for one stage of one course")
 
 
-def _not_yet(value: object) -> object:
-    if value is not None:
-        raise ValueError("this version cannot pseudonymise its output; leave it null")
-    return value
-
-
 class OutputKeys(Section):
     """What is written besides the Parquet tables."""
 
@@ -317,8 +311,10 @@ class OutputKeys(Section):
     )
     rtstruct: bool = Field(True, description="derived and automatic structures as RTSTRUCT")
     seg: bool = Field(False, description="also as DICOM SEG")
-    pseudonymise: Annotated[None, BeforeValidator(_not_yet)] = Field(
-        None, description="not possible yet: tables and DICOM keep the identifiers of the input"
+    pseudonymise: Path | None = Field(
+        None,
+        description="key file outside the output, made when missing: it replaces IDs, UIDs and "
+        "dates in tables and DICOM",
     )
 
 

@@ -26,6 +26,7 @@ from .find import check_dicom_folder, chosen_courses, find_courses
 from .ledger import Record, valid_record
 from .local import Job, LocalEngine
 from .output import hold_output, make_output_folder, noted_run, refuse_newer
+from .pseudonymised import COPIES, check_key, pseudonymise_input
 from .request import SNAKEMAKE, Reporter, RunRequest
 from .results import make_results
 from .roster import read_roster
@@ -59,6 +60,8 @@ def run_pipeline(request: RunRequest, reporter: Reporter) -> int:
     config = load_config(request.config_path)
     outside = read_overrides_file(request.overrides_path) if request.overrides_path else {}
     roster = read_roster(request.roster_path) if request.roster_path else None
+    key = config.output.pseudonymise
+    check_key(request, key)
     stages = tuple(name for name in STAGES if not request.stages or name in request.stages)
     for name in stages:
         get_stage(name).check(config)
@@ -66,7 +69,10 @@ def run_pipeline(request: RunRequest, reporter: Reporter) -> int:
         dry_run(request, config, outside, stages)
         return ALL_DONE
     out = make_output_folder(request.out)
-    with hold_output(out, "run"), terminated_as_interrupted(), noted_run(out, _facts(request)):
+    facts = _facts(request, key)
+    with hold_output(out, "run"), terminated_as_interrupted(), noted_run(out, facts):
+        if key is not None:
+            request, roster = pseudonymise_input(request, roster, key, reporter)
         write_text(out / "config.yaml", config.to_yaml())
         failed, lost = _run_stages(request, out, config, outside, stages, reporter)
         summary = make_results(out, config, lost, roster)
@@ -167,13 +173,15 @@ def _jobs(
     return [Job(p.folder, decisions_for(p.folder, p.course, outside), stages) for p in placements]
 
 
-def _facts(request: RunRequest) -> dict[str, object]:
-    """What `run.json` keeps of a request."""
+def _facts(request: RunRequest, key: Path | None) -> dict[str, object]:
+    """What `run.json` keeps of a request; no path or name that a pseudonym replaces."""
+    dicom_dir = request.dicom_dir if key is None else request.out / COPIES
     return {
-        "dicom_dir": str(request.dicom_dir.resolve()),
+        "dicom_dir": str(dicom_dir.resolve()),
+        "pseudonymised": key is not None,
         "config": str(request.config_path or ""),
         "overrides": str(request.overrides_path or ""),
         "roster": str(request.roster_path.resolve()) if request.roster_path else "",
         "stages": list(request.stages),
-        "patients": list(request.patients),
+        "patients": list(request.patients) if key is None else [],
     }

@@ -25,6 +25,7 @@ from .aggregate import COURSE_TABLES, Summary, aggregate, index_failures
 from .cohort_report import write_cohort_report
 from .ledger import sha256_of
 from .methods import write_methods
+from .pseudonymised import copy_failures
 from .roster import Roster
 
 NOTE = ".made.json"
@@ -37,7 +38,7 @@ def make_results(
 ) -> Summary:
     """Write `results/` with its page, or find that what is there still holds. `lost` are rows of
     `failures` for what could not be noted in the course folders."""
-    failures = [*lost, *index_failures(out / "index.sqlite")]
+    failures = [*lost, *copy_failures(out), *index_failures(out / "index.sqlite")]
     mark = _fingerprint(out, config, failures, roster)
     results = out / "results"
     known = _noted(results, mark)
