@@ -44,15 +44,15 @@ def _section(section: Section, indent: int) -> list[str]:
         if isinstance(value, Section):
             lines += [f"{margin}{key}:", *_section(value, indent + 2)]
         elif isinstance(value, tuple) and any(isinstance(item, Section) for item in value):
-            lines += [f"{margin}{key}:", *(f"{margin}  - {_inline(item)}" for item in value)]
+            lines += [f"{margin}{key}:", *(f"{margin}  - {one_line(item)}" for item in value)]
         else:
-            lines.append(f"{margin}{key}: {_inline(value)}")
+            lines.append(f"{margin}{key}: {one_line(value)}")
     return lines
 
 
 def _comment(field: FieldInfo, indent: int) -> list[str]:
     text = field.description or ""
-    choices = _choices(field.annotation)
+    choices = choices_of(field.annotation)
     if choices:
         text += f". One of: {', '.join(choices)}"
     width = WIDTH - indent - 2
@@ -60,21 +60,21 @@ def _comment(field: FieldInfo, indent: int) -> list[str]:
     return lines + [f"example: {example}" for example in field.examples or ()]
 
 
-def _choices(annotation: object) -> tuple[str, ...]:
+def choices_of(annotation: object) -> tuple[str, ...]:
     if get_origin(annotation) is Literal:
         return get_args(annotation)
-    return tuple(choice for part in get_args(annotation) for choice in _choices(part))
+    return tuple(choice for part in get_args(annotation) for choice in choices_of(part))
 
 
-def _inline(value: object) -> str:
+def one_line(value: object) -> str:
     """A value on one line (YAML flow style)."""
     if isinstance(value, Section):  # an entry of a list: only what differs from the default
-        return _inline({key: getattr(value, key) for key in value.model_fields_set})
+        return one_line({key: getattr(value, key) for key in value.model_fields_set})
     if isinstance(value, Mapping):
-        pairs = (f"{_inline(key)}: {_inline(item)}" for key, item in value.items())
+        pairs = (f"{one_line(key)}: {one_line(item)}" for key, item in value.items())
         return "{" + ", ".join(pairs) + "}"
     if isinstance(value, tuple):
-        return "[" + ", ".join(_inline(item) for item in value) + "]"
+        return "[" + ", ".join(one_line(item) for item in value) + "]"
     if isinstance(value, bool) or value is None:
         return json.dumps(value)
     if isinstance(value, int | float):

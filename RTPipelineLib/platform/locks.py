@@ -116,6 +116,12 @@ class FolderLock:
         if self._holder_lives(trusted=False):
             raise self._refusal()
 
+    def holder_process(self) -> int | None:
+        """The number of the process of this computer that holds the folder, if one does."""
+        found = self._read_holder()
+        here = found.get("host") == socket.gethostname()
+        return found["pid"] if here and self._holder_lives(trusted=False) else None
+
     def holder(self) -> str:
         """Who holds the folder, in words; empty for nobody. Only reads, so that a sign of life from
         another computer is judged by our clock."""

@@ -367,6 +367,19 @@ _REVIEWS = (
     Entry("seen_hash", "", "SHA-256 of what the reviewer saw"),
 )
 
+_REVIEWER_AGREEMENT = (
+    Entry("reviewer_a", "", "One of two reviewers"),
+    Entry("reviewer_b", "", "The other"),
+    Entry("items", "", "Courses and structures that both have judged, by their last verdicts"),
+    Entry("agreement", "", "Share of them on which both say the same"),
+    Entry(
+        "kappa",
+        "",
+        "Agreement beyond chance; empty where both only ever say the same one thing",
+        "Cohen, Educ Psychol Meas 20 (1960) 37",
+    ),
+)
+
 _FAILURES = (
     *_WHO,
     Entry("stage", "", "Stage that met the failure; index for files, aggregate for tables"),
@@ -400,6 +413,7 @@ ENTRIES: Mapping[str, tuple[Entry, ...]] = {
     "robustness": ROBUSTNESS,
     "quality": _QUALITY,
     "reviews": _REVIEWS,
+    "reviewer_agreement": _REVIEWER_AGREEMENT,
     "failures": _FAILURES,
     "codebook": _CODEBOOK,
 }

@@ -25,6 +25,7 @@ from ..report.tables import (
     write_workbook,
 )
 from ..review import REVIEW_FOLDER, review_rows
+from ..review_agreement import agreement_rows
 from ..stages import DONE, PARTIAL, STAGES
 from ..stages.facts import course_row
 from ..stages.perturbed_features import ROBUSTNESS_FILE
@@ -138,6 +139,8 @@ def aggregate(
         "reviews",
         csv=csv,
     )
+    if pairs := agreement_rows(gathered.reviews):
+        tables["reviewer_agreement"] = rows_frame(pairs, "reviewer_agreement")
     tables |= _roster_table(roster, gathered, results)
     rows = sorted(
         gathered.failures, key=lambda row: tuple(str(row[name]) for name in FAILURE_COLUMNS)
@@ -158,6 +161,7 @@ class _Gathered:
         self.failures = failures
         self.statuses: Counter[str] = Counter()
         self.waiting: list[str] = []
+        self.reviews: list[dict[str, str]] = []
         self.states: defaultdict[str, list[CourseState]] = defaultdict(list)
         self._checked: list[tuple[Path, str, str]] = []
         self._reviewed: list[tuple[Path, str, str]] = []
@@ -228,6 +232,7 @@ class _Gathered:
                 rows, errors = review_rows(folder)
             except DataError as error:
                 rows, errors = [], [error]
+            self.reviews += rows
             yield from rows
             self.failures += [
                 failure_row(patient, course, "aggregate", "reviews", str(error), folder)
