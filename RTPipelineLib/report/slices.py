@@ -162,7 +162,9 @@ def _doses(slices: Slices, units: str) -> Markup | None:
         )
         percent = f" ({100 * level / slices.reference_gy:.0f} %)" if slices.reference_gy else ""
         items.append(element("li", swatch, f"at least {dose_text(level, units)} {units}{percent}"))
-    whole = f"Dose {slices.dose}; percent of {slices.reference}; the cross marks the hottest point."
+    whole = f"Dose {slices.dose}; percent of {slices.reference}"
+    if any(picture.hottest_mm is not None for picture in slices.pictures):
+        whole += "; the cross marks the hottest point"
     return element("div", element("p", whole), element("ul", joined(*items), class_="legend"))
 
 

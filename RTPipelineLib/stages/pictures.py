@@ -48,6 +48,7 @@ log = logging.getLogger(__name__)
 MOST = 24  # structures: more outlines hide each other and what is below them
 MARGIN_MM = 10.0  # around what is shown, in the planes
 ALONG_MM = 60.0  # above and below the targets and the high dose
+THIN = 0.12  # a picture whose sides have a smaller ratio shows nothing
 HIGH = 0.5  # share of the highest dose that is the high dose
 
 Structures = Sequence[Contours | Mask]
@@ -74,11 +75,11 @@ class _Scene(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """Where the planes meet (LPS mm) and what is there; the boxes of what has to be seen; and the
+    """Where the planes meet (LPS mm) and what that is; the boxes of what has to be seen; and the
     hottest point (None without a dose)."""
 
     middle_mm: np.ndarray
-    what: str
+    through: str
     boxes: Sequence[tuple[np.ndarray, np.ndarray]]
     hottest_mm: np.ndarray | None
 
@@ -96,8 +97,11 @@ class _Place(NamedTuple):
         what = "the image"
         if boxes:
             what = target.name if target is not None and drawn else "the high dose"
-        corners = boxes[0] if boxes else _corners(image)
-        return cls(_on_voxel(image, np.mean(corners, axis=0)), what, boxes, hottest)
+        middle = np.mean(boxes[0] if boxes else _corners(image), axis=0)
+        through = f"through the middle of {what}"
+        if not image.contains(middle):
+            through = f"nearest in the image to the middle of {what}"
+        return cls(_on_voxel(image, middle), through, boxes, hottest)
 
 
 class _Cut(NamedTuple):
@@ -137,7 +141,11 @@ def course_slices(task: Task, problems: list[Problem]) -> Slices:
         shown,
         *_box(image.grid, shown, place),
     )
-    pictures = tuple(_picture(task, scene, cut, problems) for cut in _cuts(scene, place))
+    cuts = _cuts(scene, place)
+    missing = {plane.name for plane in (AXIAL, SAGITTAL, CORONAL)} - {c.plane.name for c in cuts}
+    if missing:
+        notes.append(f"the image is too thin for a picture: {', '.join(sorted(missing))}")
+    pictures = tuple(_picture(task, scene, cut, problems) for cut in cuts)
     return Slices(
         pictures,
         scene.levels_gy,
@@ -274,13 +282,13 @@ def _box(image: Grid, shown: Structures, place: _Place) -> tuple[np.ndarray, np.
 
 
 def _cuts(scene: _Scene, place: _Place) -> list[_Cut]:
-    """Three planes through the middle, and an axial one through the hottest point if that lies in
-    another slice."""
-    through = f"through the middle of {place.what}"
+    """Three planes through the middle, as far as they show something, and an axial one through the
+    hottest point if that lies in another slice."""
     hot = place.hottest_mm
     cuts = [
-        _Cut(plane, float(place.middle_mm[plane.axis]), through, hot)
+        _Cut(plane, float(place.middle_mm[plane.axis]), place.through, hot)
         for plane in (AXIAL, SAGITTAL, CORONAL)
+        if _is_wide(np.delete(scene.high_mm - scene.low_mm, plane.axis))
     ]
     if hot is None or scene.dose is None:
         return cuts
@@ -289,10 +297,18 @@ def _cuts(scene: _Scene, place: _Place) -> list[_Cut]:
         cut if abs(hot[cut.plane.axis] - cut.place_mm) <= near else cut._replace(hottest_mm=None)
         for cut in cuts
     ]
-    if cuts[0].hottest_mm is None and np.all((hot >= scene.low_mm) & (hot <= scene.high_mm)):
+    if (
+        cuts
+        and cuts[0].hottest_mm is None
+        and np.all((hot >= scene.low_mm) & (hot <= scene.high_mm))
+    ):
         z = float(_on_voxel(scene.image.grid, hot)[AXIAL.axis])
         cuts.insert(1, _Cut(AXIAL, z, "through the hottest point", hot))
     return cuts
+
+
+def _is_wide(sides_mm: np.ndarray) -> bool:
+    return bool(sides_mm.min() >= THIN * sides_mm.max())
 
 
 def _picture(task: Task, scene: _Scene, cut: _Cut, problems: list[Problem]) -> Picture:

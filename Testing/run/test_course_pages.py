@@ -15,7 +15,7 @@ from RTPipelineLib.review import add_verdict
 @pytest.fixture(scope="module")
 def out(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("pages")
-    list(tiny_patients(folder / "dicom", 2))
+    list(tiny_patients(folder / "dicom", 2, slices=20))
     assert main(["run", str(folder / "dicom"), str(folder / "out"), "--quiet"]) == 0
     return folder / "out"
 
