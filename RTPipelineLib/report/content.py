@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..model import PrescriptionLevel
+from .cohort_stats import Band, Boxes
 from .figures import Curve
 from .planes import Slices
 
@@ -88,8 +89,9 @@ class CourseReport:
 
 @dataclass(frozen=True)
 class CourseLine:
-    """One course in the cohort's list; `href` is the path of its page, relative to the
-    cohort's (empty: it has none)."""
+    """One course in the cohort's list; `href` is the path of its page, relative to the cohort's
+    (empty: it has none), `findings` how often quality control said what (by severity), `verdicts`
+    how often each (verdict, state) was given."""
 
     patient_id: str
     course_id: str
@@ -99,6 +101,17 @@ class CourseLine:
     rx_gy: float | None = None
     waiting: str = ""
     flags: tuple[str, ...] = ()
+    findings: Mapping[str, int] = field(default_factory=dict)
+    verdicts: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CheckLine:
+    """What a check of quality control found in the cohort: by severity, and in how many courses."""
+
+    check: str
+    findings: Mapping[str, int]
+    courses: int
 
 
 @dataclass(frozen=True)
@@ -107,6 +120,9 @@ class CohortReport:
 
     title: str = "Cohort"
     courses: tuple[CourseLine, ...] = ()
+    checks: tuple[CheckLine, ...] = ()
+    bands: tuple[Band, ...] = ()
+    metrics: tuple[Boxes, ...] = ()
     failures: tuple[Row, ...] = ()
     tables: tuple[tuple[str, int], ...] = ()
     provenance: tuple[tuple[str, str], ...] = ()

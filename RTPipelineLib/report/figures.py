@@ -55,7 +55,7 @@ def dvh_plot(curves: Sequence[Curve], units: str = "Gy") -> Markup:
     scale = 100.0 if units == "cGy" else 1.0
     drawn = [curve for curve in curves if len(curve.dose_gy)]
     highest = max((_reach(curve) for curve in drawn), default=0.0) * scale
-    step = _nice_step(highest)
+    step = nice_step(highest)
     limit = max(step, math.ceil(highest / step - 1e-9) * step)
     sources = list(dict.fromkeys(curve.dose_source for curve in drawn))
     names = list(dict.fromkeys(curve.roi_name for curve in drawn))
@@ -152,7 +152,7 @@ def _line(
     points = _drawn(curve.dose_gy, curve.volume_percent, scale, limit)
     if not len(points):
         return Markup("")
-    path = "M" + "L".join(f"{_short(x)} {_short(y)}" for x, y in points)
+    path = "M" + "L".join(f"{short(x)} {short(y)}" for x, y in points)
     name = f"dvh-{number}"
     return element(
         "g",
@@ -178,7 +178,7 @@ def _band(curve: Curve, scale: float, limit: float, colour: str) -> Markup | Non
     high = _drawn(curve.dose_gy, curve.high_percent, scale, limit)
     if not (len(low) and len(high)):
         return None
-    corners = " ".join(f"{_short(x)},{_short(y)}" for x, y in [*high, *low[::-1]])
+    corners = " ".join(f"{short(x)},{short(y)}" for x, y in [*high, *low[::-1]])
     return element("polygon", points=corners, fill=colour, class_="band")
 
 
@@ -208,11 +208,11 @@ def _legend_entry(colour: str, dash: str | None, label: str) -> Markup:
 def _axes(limit: float, step: float, units: str) -> Markup:
     parts = []
     for value in np.arange(0.0, limit + step / 2, step):
-        x = _short(float(_x(value, limit)))
+        x = short(float(_x(value, limit)))
         parts.append(element("line", x1=x, y1=TOP, x2=x, y2=HEIGHT - BOTTOM))
         parts.append(element("text", f"{value:g}", x=x, y=HEIGHT - BOTTOM + 18, class_="x"))
     for value in range(0, 101, 20):
-        y = _short(float(_y(value)))
+        y = short(float(_y(value)))
         parts.append(element("line", x1=LEFT, y1=y, x2=WIDTH - RIGHT, y2=y))
         parts.append(element("text", value, x=LEFT - 8, y=float(y) + 4, class_="y"))
     middle = (TOP + HEIGHT - BOTTOM) / 2
@@ -241,7 +241,7 @@ def _reach(curve: Curve) -> float:
     return float(doses[filled & np.isfinite(doses)].max(initial=0.0))
 
 
-def _nice_step(highest: float) -> float:
+def nice_step(highest: float) -> float:
     """1, 2 or 5 times a power of ten, for at most ten steps."""
     if highest <= 0:
         return 1.0
@@ -257,7 +257,7 @@ def _y(percent: np.ndarray | float) -> np.ndarray | float:
     return HEIGHT - BOTTOM - percent / 100.0 * (HEIGHT - TOP - BOTTOM)
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
 

@@ -16,7 +16,9 @@ import pytest
 from RTPipelineLib.model import PrescriptionLevel
 from RTPipelineLib.report.cells import UNKNOWN
 from RTPipelineLib.report.cohort_page import cohort_page
+from RTPipelineLib.report.cohort_stats import Boxes, Point, band_of, box_of
 from RTPipelineLib.report.content import (
+    CheckLine,
     CohortReport,
     CourseLine,
     CourseReport,
@@ -112,11 +114,24 @@ def a_course(text: str) -> CourseReport:
 
 def a_cohort(text: str) -> CohortReport:
     course = a_course(text)
+    findings, verdicts = {"error": 2, "warning": 1}, {("accept", "current"): 1}
     lines = (
-        CourseLine(text, text, text, course.stages, text, 46.0, text, (text,)),
+        CourseLine(text, text, text, course.stages, text, 46.0, text, (text,), findings, verdicts),
         CourseLine("P2", "C2", "", (StageRow("dvh", "failed", "why"),)),
     )
-    return CohortReport(text, lines, course.failures, ((text, 3),), course.provenance)
+    dose = np.arange(0, 60, 0.5)
+    curves = 100 / (1 + np.exp(dose - np.arange(20, 30)[:, None]))
+    points = [Point(float(n**3), text, text, f"{text}/{n}") for n in range(8)]
+    return CohortReport(
+        text,
+        lines,
+        (CheckLine(text, {"error": 1}, 2),),
+        (band_of(text, text, dose, curves), band_of(text, "", dose, curves[:2])),
+        (Boxes("Dmean_Gy", (box_of(text, text, points),)),),
+        course.failures,
+        ((text, 3),),
+        course.provenance,
+    )
 
 
 PAGES = {

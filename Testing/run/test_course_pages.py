@@ -77,3 +77,23 @@ def test_a_verdict_that_cannot_be_read_is_told_and_costs_nothing_else(out):
     assert "accepted" in pages_of(out)["TINY-00001"][1]
     record = (course / "stages" / "report.json").read_text(encoding="utf-8")
     assert "is no verdict that can be read" in record
+
+
+def test_the_cohort_s_page_shows_review_quality_and_plots(out):
+    assert main(["report", str(out), "--quiet"]) == 0
+    page = (out / "results" / "report.html").read_text(encoding="utf-8")
+    assert "Review of courses and their structures: " in page and "1 rejected" in page
+    assert "Body, 2 courses" in page  # the curves
+    links = set(re.findall('<a href="([^"]*course.html)"', page))
+    assert len(links) == 2
+    assert all((out / "results" / link).resolve().is_file() for link in links)
+
+
+def test_a_damaged_table_is_named(out, capsys):
+    path = out / "results" / "dvh_curves.parquet"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    assert main(["report", str(out), "--quiet"]) == 3
+    path.write_bytes(whole)
+    message = capsys.readouterr().err
+    assert "cannot be read" in message and "rtpipeline aggregate" in message
