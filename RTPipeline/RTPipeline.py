@@ -39,6 +39,27 @@ class RTPipeline(ScriptedLoadableModule):
         parent.contributors = ["The RT Pipeline contributors"]
         parent.helpText = _("Radiotherapy DICOM to linked courses, doses and DVH tables.")
         parent.acknowledgementText = _("For research use.")
+        slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+def registerSampleData():
+    """A button in the module Sample Data; what it shows is made here, not downloaded."""
+    import SampleData
+
+    SampleData.SampleDataLogic.registerCustomSampleDataSource(
+        category="RT Pipeline",
+        sampleName="RTPipelineSample",
+        uris="",
+        fileNames="",
+        nodeNames="Synthetic lung course",
+        customDownloader=showSampleData,
+        thumbnailFileName=str(Path(__file__).parent / "Resources" / "Icons" / "RTPipelineSample.png"),
+    )
+
+
+def showSampleData(source=None):
+    with slicer.util.tryWithErrorDisplay(_("The sample course could not be shown."), waitCursor=True):
+        RTPipelineLogic().showSample()
 
 
 class RTPipelineWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -172,6 +193,13 @@ class RTPipelineLogic(ScriptedLoadableModuleLogic):
         slicer.util.setSliceViewerLayers(background=image, foreground=dose, foregroundOpacity=0.4, fit=True)
         return self.shown.problems
 
+    def showSample(self):
+        """Make the synthetic course, if it is not there yet, and show it."""
+        addLibraryToPath()
+        from RTPipelineLib.scene.samples import sample_course
+
+        return self.showCourse(sample_course(slicer.app.cachePath))
+
     def hasDose(self):
         """Whether the shown course has a dose and structures."""
         return self.shown is not None and bool(self.shown.doses_gy and self.shown.structures)
@@ -226,6 +254,13 @@ class RTPipelineTest(ScriptedLoadableModuleTest):
 
     def setUp(self):
         slicer.mrmlScene.Clear(0)
+
+    def test_sample_course(self):
+        logic = RTPipelineLogic()
+        self.assertEqual(logic.showSample(), [])
+        self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode"), 1)
+        table = logic.computeDvhs()
+        self.assertEqual(table.GetNumberOfRows(), len(logic.shown.structures.popitem()[1]))
 
     def test_wrong_folder_is_refused(self):
         with self.assertRaises(Exception) as caught:

@@ -53,7 +53,7 @@ ROOMS: dict[str, set[str]] = {
     "validation": _STAGES | {"stages", "run", "phantoms"},
     "commands": _STAGES | {"stages", "run", "phantoms", "validation"},
     "cli": {"errors", "messages", "commands"},
-    "scene": _STAGES | {"stages", "run", "cli", "cohort"},
+    "scene": _STAGES | {"stages", "run", "cli", "cohort", "phantoms"},
     "": _STAGES,
     "__main__": {"cli"},
 }

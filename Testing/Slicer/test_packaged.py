@@ -14,13 +14,19 @@ from Testing.structures.test_slicer_engine import slicer_python
 
 ROOT = Path(__file__).parents[2]
 CMAKE = shutil.which("cmake")
+MODULES = sorted(
+    path.parent.name
+    for path in ROOT.glob("RTPipeline*/CMakeLists.txt")
+    if path.parent.name != "RTPipelineLib"
+)
+PARTS = [*MODULES, "RTPipelineLib"]
 INSTALLED = "lib/Slicer-5.12/qt-scripted-modules"
 pytestmark = pytest.mark.skipif(CMAKE is None, reason="CMake is not installed")
 
 
-def configure(source: Path, build: Path) -> subprocess.CompletedProcess[str]:
+def configure(source: Path, build: Path, *options: str) -> subprocess.CompletedProcess[str]:
     folder = Path(__file__).parent / "cmake"
-    command = [CMAKE, "-S", source, "-B", build, f"-DSlicer_DIR={folder}"]
+    command = [CMAKE, "-S", source, "-B", build, f"-DSlicer_DIR={folder}", *options]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
@@ -37,7 +43,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What CMake needs of the repository."""
     folder = tmp_path_factory.mktemp("source")
     shutil.copy(ROOT / "CMakeLists.txt", folder)
-    for name in ("RTPipeline", "RTPipelineLib"):
+    (folder / "Testing").mkdir()
+    shutil.copy(ROOT / "Testing" / "CMakeLists.txt", folder / "Testing")
+    for name in PARTS:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
@@ -52,12 +60,40 @@ def installed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_file_is_installed(installed: Path) -> None:
-    library = {f"RTPipelineLib/{name}" for name in files_of(ROOT / "RTPipelineLib")}
-    assert files_of(installed) == library | files_of(ROOT / "RTPipeline")
+    """The library as a package, the files of all modules flat beside each other."""
+    wanted = {f"RTPipelineLib/{name}" for name in files_of(ROOT / "RTPipelineLib")}
+    for name in MODULES:
+        assert not wanted & files_of(ROOT / name), "two modules have files of one name"
+        wanted |= files_of(ROOT / name)
+    assert files_of(installed) == wanted
+
+
+def test_every_tracked_file_is_installed(installed: Path) -> None:
+    """What git knows, whatever lies in the folders here."""
+    listed = subprocess.run(
+        ["git", "-C", ROOT, "ls-files", "-z", "--", *PARTS],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if listed.returncode != 0:
+        pytest.skip("this is no git checkout")
+    tracked = [Path(name) for name in listed.stdout.split("\0") if name]
+    tracked = [path for path in tracked if path.name != "CMakeLists.txt"]
+    assert len(tracked) > 100
+    for path in tracked:
+        flat = path if path.parts[0] == "RTPipelineLib" else path.relative_to(path.parts[0])
+        assert (installed / flat).is_file(), f"{path} is not packaged"
 
 
 def test_only_modules_lie_where_slicer_looks_for_them(installed: Path) -> None:
-    assert [path.name for path in installed.glob("*.py")] == ["RTPipeline.py"]
+    assert sorted(path.stem for path in installed.glob("*.py")) == sorted(MODULES)
+
+
+def test_the_self_tests_of_every_module_are_declared(source: Path, tmp_path: Path) -> None:
+    assert configure(source, tmp_path, "-DBUILD_TESTING=ON").returncode == 0
+    declared = (tmp_path / "slicer_tests.txt").read_text("utf-8").split()
+    assert sorted(Path(script).stem for script in declared) == sorted(MODULES)
 
 
 def test_the_library_runs_from_there(installed: Path, tmp_path: Path) -> None:
@@ -117,8 +153,44 @@ def test_a_misspelt_name_fails(
     assert done.returncode != 0 and says in done.stderr
 
 
+# Schema 1.0.2 of the Extensions Index: required keys, and all that it allows with their types.
+REQUIRED = {"$schema", "category", "scm_url"}
+ALLOWED = {
+    **dict.fromkeys(("$schema", "category", "scm_url", "scm_revision", "scm_type"), str),
+    **dict.fromkeys(("dicom_support_rule", "build_subdirectory"), str),
+    **{"build_dependencies": list, "enabled": bool, "tier": int},
+}
+
+
 def test_the_entry_of_the_extensions_index() -> None:
     entry = json.loads((ROOT / "RTPipeline.json").read_text("utf-8"))
-    assert entry["category"] == "Radiotherapy" and entry["build_dependencies"] == []
-    assert "catalog-entry-schema-v1.0.2" in entry["$schema"]
+    assert set(entry) >= REQUIRED
+    assert {key: type(value) for key, value in entry.items()} == {
+        key: ALLOWED[key] for key in entry
+    }
+    assert entry["category"] == "Radiotherapy" and 1 <= entry["tier"] <= 5
+    assert entry["$schema"] == (
+        "https://raw.githubusercontent.com/Slicer/Slicer/main/Schemas/"
+        "slicer-extension-catalog-entry-schema-v1.0.2.json#"
+    )
+    cmake = (ROOT / "CMakeLists.txt").read_text("utf-8")
+    assert 'EXTENSION_DEPENDS "NA"' in cmake and entry["build_dependencies"] == []
+    assert f'EXTENSION_HOMEPAGE "{entry["scm_url"].removesuffix(".git")}"' in cmake
+
+
+@pytest.mark.parametrize(
+    ("modality", "supported"),
+    [("RTDOSE", True), ("RTSTRUCT", True), ("RTPLAN", True), ("US", False)],
+)
+def test_the_rule_of_dicom_support(modality: str, supported: bool) -> None:
+    """The rule is written in what its language and Python have in common."""
+    rule = json.loads((ROOT / "RTPipeline.json").read_text("utf-8"))["dicom_support_rule"]
+    assert eval(rule, {"__builtins__": {}}, {"Modality": modality}) is supported
+
+
+def test_the_pictures_of_the_extension_are_there() -> None:
+    raw = "https://raw.githubusercontent.com/SlicerRTPipeline/SlicerRTPipeline/main/"
+    cmake = (ROOT / "CMakeLists.txt").read_text("utf-8")
+    pictures = [part.split('"')[0].split(" ")[0] for part in cmake.split(raw)[1:]]
+    assert len(pictures) >= 2 and all((ROOT / name).is_file() for name in pictures)
     assert (ROOT / "RTPipeline.png").read_bytes()[16:24] == bytes([0, 0, 0, 128, 0, 0, 0, 128])

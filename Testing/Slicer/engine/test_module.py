@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -76,8 +77,6 @@ def test_a_wrong_folder_is_said(widget, messages, tmp_path, app, monkeypatch) ->
 
 
 def test_packages_come_on_a_click_only_and_the_size_is_said(widget, monkeypatch) -> None:
-    import types
-
     asked = []
     packaging = types.ModuleType("slicer.packaging")
     packaging.load_requirements = lambda path: Path(path).read_text("utf-8").split()
@@ -135,6 +134,22 @@ def test_batch_takes_the_arguments_of_the_program(repository, tmp_path) -> None:
     assert "rtpipeline" in run("--version").stdout
     assert run("--", "--version").returncode == 0
     assert run("run").returncode == 2
+
+
+def test_sample_data_is_made_by_a_click_and_only_once(module, app, scene, monkeypatch) -> None:
+    from Testing.Slicer.standin.sample_data import build_sample_data_module
+
+    sample_data = build_sample_data_module()
+    monkeypatch.setitem(sys.modules, "SampleData", sample_data)
+    app.startupCompleted.emit()
+    ((category, name, load),) = sample_data.registered
+    assert (category, name) == ("RT Pipeline", "RTPipelineSample")
+    load(None)
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 1
+    (folder,) = Path(app.cachePath).iterdir()
+    made = folder.stat().st_mtime_ns
+    load(None)
+    assert [path.stat().st_mtime_ns for path in Path(app.cachePath).iterdir()] == [made]
 
 
 def test_the_self_test_passes(module, scene) -> None:

@@ -246,6 +246,7 @@ class Application(QtWidgets.QApplication):
         d = self.__dict__
         d["temporaryPath"] = os.path.join(tmp, "tmp")
         os.makedirs(d["temporaryPath"], exist_ok=True)
+        d["cachePath"] = os.path.join(tmp, "cache")
         d["slicerHome"] = tmp
         d["extensionsInstallPath"] = os.path.join(tmp, "ext")
         d["documentationBaseUrl"] = "https://slicer.readthedocs.io/en/latest/"
