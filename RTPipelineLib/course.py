@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 COURSE_FILE = "course.json"
+# Of a course folder: contours that a person changed.
+EDITED_FOLDER = "edited"
 
 REFERENCED, BY_FRAME, BY_STUDY, BY_USER = "referenced", "frame-of-reference", "study", "user"
 PLANNING, SECONDARY = "planning", "secondary"
@@ -236,6 +238,11 @@ def read_course(folder: Path) -> Course:
 def course_folders(out: Path) -> list[Path]:
     """Every course folder of an output folder, sorted; hidden and result folders are none."""
     return sorted(path.parent for path in out.glob(f"*/*/{COURSE_FILE}"))
+
+
+def edited_files(folder: Path) -> list[Path]:
+    """The structure sets of a course folder that a person edited, by name."""
+    return sorted((folder / EDITED_FOLDER).glob("RS_*.dcm"))
 
 
 @dataclass(frozen=True)

@@ -126,4 +126,3 @@ class Follower:
             return []
         self._places[path] = start + len(text) + len(newline)
         return text.decode("utf-8", "replace").splitlines()
-

@@ -102,9 +102,7 @@ def cohort_rows(out: Path, reviewer: str = "") -> list[CohortRow]:
         rows.append(reviewed(one, None if newer else reviews[who], reviewer))
     for folder in course_folders(out):
         if folder not in known:
-            new = CohortRow(
-                folder, folder.parent.name, folder.name, NOT_RUN, {}, "", None, 0, 0
-            )
+            new = CohortRow(folder, folder.parent.name, folder.name, NOT_RUN, {}, "", None, 0, 0)
             rows.append(reviewed(new, None, reviewer))
     return rows
 

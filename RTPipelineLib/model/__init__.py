@@ -10,6 +10,7 @@ from .prescription import Prescription, PrescriptionLevel
 from .rois import (
     CLINICAL,
     CLOSED_TYPES,
+    EDITED,
     Contours,
     ImagePlanes,
     Mask,
@@ -21,6 +22,7 @@ __all__ = [
     "CLINICAL",
     "CLOSED_TYPES",
     "DVH",
+    "EDITED",
     "UNKNOWN_SHARE",
     "Contours",
     "Dose",

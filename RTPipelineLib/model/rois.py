@@ -11,6 +11,7 @@ from ..geometry import Grid
 from .grids import check_shape
 
 CLINICAL = "clinical"  # contours that came with the plan; other sources are named after their maker
+EDITED = "edited"  # contours that a person changed in 3D Slicer
 
 # PS3.3 C.8.8.6.3.1: only these enclose an area. CLOSEDPLANAR_XOR combines by exclusive or.
 CLOSED_TYPES = frozenset({"CLOSED_PLANAR", "CLOSEDPLANAR_XOR"})

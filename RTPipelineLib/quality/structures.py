@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..geometry import Grid
+from ..model import EDITED
 from ..structures.name_words import LEFT, RIGHT, read_words
 from .model import ERROR, INFO, WARNING, Check, CourseFacts, Finding, RoiFacts
 
@@ -135,6 +136,8 @@ def agreement(facts: CourseFacts) -> Iterator[Finding]:
     """What a person and a program drew under one name differs widely."""
     limits = facts.limits
     for row in facts.agreement:
+        if row.get("source_b") == EDITED:  # a person made it differ
+            continue
         dice, far = row.get("dice"), row.get("hausdorff95_mm")
         poor = isinstance(dice, float) and dice < limits.min_dice
         away = isinstance(far, float) and far > limits.max_hd95_mm

@@ -36,7 +36,7 @@ LONG_COLUMNS = (
 )
 # Features that correlate at least so much (Spearman's rho, whatever its sign) form a cluster.
 CLUSTER_CORRELATION = 0.9
-CLINICAL = "clinical"
+CLINICAL, EDITED = "clinical", "edited"
 # What the user says is a second scan of the same patient.
 Rescans = Literal["images", "courses"] | None
 # Perturbed features in memory: 8 bytes each.
@@ -223,7 +223,8 @@ def _repeated(path: Path, rescans: Rescans) -> Iterator[_Values]:
     drawn = drawn[drawn["roi_standard_name"] != ""]
     for (roi, modality), rows in drawn.groupby(["roi", "modality"]):
         people = rows[rows["source"] == CLINICAL].set_index(list(SUBJECT))
-        for source, programs in rows[rows["source"] != CLINICAL].groupby("source"):
+        programs_drew = ~rows["source"].isin([CLINICAL, EDITED])
+        for source, programs in rows[programs_drew].groupby("source"):
             theirs = programs.set_index(list(SUBJECT))
             both = people.index.intersection(theirs.index)
             pairs = [_below(people.loc[[key]], theirs.loc[[key]]) for key in both]

@@ -59,7 +59,7 @@ def _agreement(rows: Sequence[Row]) -> Markup:
         pair = [f"{row.get(f'roi_name_{side}')} ({row.get(f'source_{side}')})" for side in "ab"]
         flags = str(row.get("flags") or "").replace(";", ", ")
         body.append([shown(row.get("roi_standard_name")), *pair, *numbers, flags or UNKNOWN])
-    titles = ["Structure", "Of a person", "Of a program", *(title for title, _, _ in _AGREEMENT)]
+    titles = ["Structure", "Reference", "Compared with it", *(title for title, _, _ in _AGREEMENT)]
     places = set(range(3, 3 + len(_AGREEMENT)))
     long = {1, 2, 3 + len(_AGREEMENT)}
     return table("Agreement", [*titles, "Flags"], body, numbers=places, long=long)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from ..model import CLINICAL
+from ..model import CLINICAL, EDITED
 from ..structures.derived import DERIVED
 from .cells import dose_text, nothing
 from .figures import PALETTE, luminance
@@ -18,7 +18,7 @@ from .planes import Loops, Outline, Picture, Slices
 WASH = ("#0d0887", "#5c01a6", "#9c179e", "#cc4778", "#ed7953", "#fdb42f", "#f0f921")
 SHARES = (20, 40, 60, 80, 95, 100, 107)  # percent of the reference dose
 # Line styles of who drew a structure: people, a program, the derivation from others.
-LINES = {CLINICAL: None, DERIVED: "1 3"}
+LINES = {CLINICAL: None, DERIVED: "1 3", EDITED: "8 2 1 2"}
 PROGRAM = "6 3"
 LONGER = 500  # drawing units along the longer side: whole numbers keep the page small
 SCALE_MM = 50.0
@@ -198,7 +198,12 @@ def _key(outline: Outline, number: int) -> Markup:
 
 def _styles(sources: Iterable[str]) -> str:
     """What the line styles that occur mean."""
-    words = {None: "solid: clinical", PROGRAM: "dashed: by a program", "1 3": "dotted: derived"}
+    words = {
+        None: "solid: clinical",
+        PROGRAM: "dashed: by a program",
+        LINES[DERIVED]: "dotted: derived",
+        LINES[EDITED]: "dash-dotted: edited",
+    }
     return "Structures, " + ", ".join(
         words[dash] for dash in dict.fromkeys(_dash(source) for source in sources)
     )

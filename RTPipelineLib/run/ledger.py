@@ -16,7 +16,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..config import Config
-from ..course import Course, read_course
+from ..course import Course, edited_files, read_course
 from ..errors import DataError, OutputError
 from ..overrides import Overrides
 from ..platform import write_json
@@ -165,6 +165,8 @@ def fingerprint(
     }
     if stage.verdicts:
         facts["verdicts"] = [sha256_of(path) for path in verdict_files(folder)]
+    if stage.edited and (files := edited_files(folder)):
+        facts["edited"] = [[path.name, sha256_of(path)] for path in files]
     text = json.dumps(facts, sort_keys=True, default=_fields)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -7,16 +7,13 @@ from pathlib import Path
 
 import slicer
 
-from ..course import OpenCourse
+from ..course import EDITED_FOLDER, OpenCourse
 from ..dicom.dataset import read_dataset
 from ..dicom.write import ImageReference, write_structure_set
 from ..errors import DataError
-from ..model import Contours
+from ..model import EDITED, Contours
 from ..structures.outlines import outlines
 from .segmentations import masks_of
-
-EDITED = "edited"
-FOLDER = "edited"
 
 
 def contours_of(node: slicer.vtkMRMLSegmentationNode, frame_uid: str = "") -> list[Contours]:
@@ -48,7 +45,7 @@ def export_edited(
                 f"course {course.course_id} has not been processed and has no folder; "
                 "name a file to export to"
             )
-        path = course.folder / FOLDER / f"RS_{_file_name(node.GetName())}.dcm"
+        path = course.folder / EDITED_FOLDER / f"RS_{_file_name(node.GetName())}.dcm"
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     slices = [

@@ -95,7 +95,8 @@ class Stage:
     its result, `version` goes up when its output changes for the same input, `inputs` gives the
     DICOM files that it reads, `need` what it occupies under a configuration, `limit_s` how long it
     may take, and `check` raises `UsageError`, before any work, when it cannot run at all under a
-    configuration. `verdicts`: it shows those of the reviewers.
+    configuration. `verdicts`: it shows those of the reviewers;
+    `edited`: it reads the structures that a person edited.
     """
 
     name: str
@@ -108,6 +109,7 @@ class Stage:
     sections: tuple[str, ...] = ()
     decisions: tuple[str, ...] = ()
     verdicts: bool = False
+    edited: bool = False
     version: int = 1
     need: Callable[[Config], Need] = _little
     limit_s: Callable[[Config], float] = _usual_limit

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..config import Config
 from ..errors import DataError
 from ..geometry import Grid
-from ..model import CLINICAL, Contours, Mask
+from ..model import CLINICAL, EDITED, Contours, Mask
 from ..structures.comparison import Agreement, compare
 from ..structures.derived import DERIVED
 from . import Problem
@@ -38,7 +38,7 @@ class Pair:
 
 def is_automatic(roi: Contours | Mask) -> bool:
     """True for what a program drew."""
-    if roi.source not in (CLINICAL, DERIVED):
+    if roi.source not in (CLINICAL, EDITED, DERIVED):
         return True
     return isinstance(roi, Contours) and roi.generation_algorithm.upper() == AUTOMATIC
 

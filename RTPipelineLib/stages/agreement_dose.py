@@ -13,9 +13,10 @@ from ..model import Contours, ImagePlanes, Mask
 from . import Problem, Task
 from .agreement import metric_differences
 from .evaluation import Evaluated, evaluate
+from .further import further_structures
 from .isodoses import DoseSource
 from .naming import named_rois
-from .structures import AGREEMENT_FILE, automatic_structures
+from .structures import AGREEMENT_FILE
 
 _ID = ("source", "structure_set_uid", "roi_number")
 _SAME = ("roi_standard_name", *(f"{n}_{side}" for side in "ab" for n in (*_ID, "roi_name")))
@@ -40,7 +41,7 @@ class AgreementDoses:
     @cached_property
     def _rois(self) -> dict[tuple[object, ...], Contours | Mask]:
         """All structures of the course by source, structure set and number."""
-        masks = automatic_structures(self.task, [])  # the stage `structures` has the problems
+        masks = further_structures(self.task, [])  # the stage `structures` has the problems
         found = {(m.source, m.structure_set_uid, m.number): m for m in masks}
         for entry in self.task.course.of_kind("rtstruct"):
             try:

@@ -24,7 +24,7 @@ from ..resample import resample_onto
 from . import DONE, FAILED, PARTIAL, SKIPPED, Outcome, Problem, Stage, Task
 from .agreement import agreement_frame
 from .agreement_dose import AgreementDoses
-from .automatic import STRUCTURE_KINDS, automatic_structures
+from .automatic import STRUCTURE_KINDS
 from .comparisons import (
     Comparison,
     beside_planning_system,
@@ -38,11 +38,12 @@ from .dvh_tables import CURVE_STEP_GY, curves_frame, metrics_frame
 from .eqd2 import with_eqd2
 from .evaluation import Evaluated, evaluate, options_of
 from .facts import prescription_from, read_facts
+from .further import further_structures
 from .goal_rows import goals_frame
 from .isodoses import DoseSource
-from .load import IMAGE_FILE
+from .load import planning_planes
 from .naming import named_rois
-from .nrrd import grid_from_dict, read_nrrd
+from .nrrd import read_nrrd
 from .structures import STRUCTURES_FILE as DRAWN_FILE
 
 METRICS_FILE = "dvh/metrics.parquet"
@@ -66,10 +67,10 @@ def _run(task: Task) -> Outcome:
     if not facts.get("sources"):
         return Outcome(SKIPPED, "the course has no dose that could be used")
     problems: list[Problem] = []
-    automatic = automatic_structures(task, problems)
-    if not task.course.of_kind("rtstruct") and not automatic:
+    further = further_structures(task, problems)
+    if not task.course.of_kind("rtstruct") and not further:
         return Outcome(SKIPPED, "the course has no structure set")
-    planes = _image_planes(task)
+    planes = planning_planes(task.folder)
     derived = read_shares(task.folder, read_facts(task.folder, DRAWN_FILE))
     agreement = AgreementDoses(task, planes)
     results: list[Evaluated] = []
@@ -79,7 +80,7 @@ def _run(task: Task) -> Outcome:
         try:
             source = _load_source(task, entry)
             structures = _structures_for(task, entry, planes, problems)
-            structures += [mask for mask in automatic if mask.frame_uid == entry["frame_uid"]]
+            structures += [mask for mask in further if mask.frame_uid == entry["frame_uid"]]
             sets = {roi.structure_set_uid for roi in structures}
             structures += [mask for mask in derived if mask.structure_set_uid in sets]
         except DataError as error:
@@ -222,16 +223,6 @@ def sets_for(course: Course, entry: dict) -> list[tuple[ObjectEntry, str]]:
     return list(found.values())
 
 
-def _image_planes(task: Task) -> dict[str, ImagePlanes]:
-    """Slices of the planning image by its frame of reference."""
-    volumes = read_facts(task.folder, IMAGE_FILE).get("volumes") or ()
-    return {
-        volume["frame_uid"]: ImagePlanes.from_grid(grid_from_dict(volume["grid"]))
-        for volume in volumes
-        if volume["role"] == "planning"
-    }
-
-
 STAGE = Stage(
     name="dvh",
     folder="dvh",
@@ -242,5 +233,6 @@ STAGE = Stage(
     parts=("objects", "links", "sum_of"),
     sections=("dose", "structures", "dvh"),
     decisions=("names", "dose"),
+    edited=True,
     version=5,
 )

@@ -11,14 +11,31 @@ import numpy as np
 from ..course import PLANNING, Course, ImageEntry
 from ..dicom.image import read_series
 from ..errors import DataError
-from ..model import Volume
+from ..geometry import Grid
+from ..model import ImagePlanes, Volume
 from ..platform import write_json
 from ..resample import resample_onto
 from . import DONE, FAILED, PARTIAL, SKIPPED, Outcome, Problem, Stage, Task
-from .nrrd import grid_to_dict, write_nrrd
+from .facts import read_facts
+from .nrrd import grid_from_dict, grid_to_dict, write_nrrd
 
 IMAGE_FILE = "image/image.json"
 PREFIX = {"CT": "ct", "MR": "mr", "PT": "pet"}
+
+
+def planning_grids(folder: Path) -> dict[str, Grid]:
+    """The grid of the planning image by its frame of reference."""
+    volumes = read_facts(folder, IMAGE_FILE).get("volumes") or ()
+    return {
+        volume["frame_uid"]: grid_from_dict(volume["grid"])
+        for volume in volumes
+        if volume["role"] == "planning"
+    }
+
+
+def planning_planes(folder: Path) -> dict[str, ImagePlanes]:
+    """The slices of the planning image by its frame of reference."""
+    return {uid: ImagePlanes.from_grid(grid) for uid, grid in planning_grids(folder).items()}
 
 
 def _inputs(course: Course) -> Sequence[Path]:

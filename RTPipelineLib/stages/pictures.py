@@ -34,11 +34,11 @@ from ..report.slices import levels_of
 from ..structures.derived import DERIVED
 from . import Problem, Task
 from .agreement import is_automatic
-from .automatic import automatic_structures
 from .derive import read_shares
 from .dose import DOSE_FILE
 from .dvh import sets_for
 from .facts import prescription_from, read_facts
+from .further import further_structures
 from .load import IMAGE_FILE
 from .nrrd import grid_from_dict, read_nrrd
 from .structures import STRUCTURES_FILE
@@ -201,7 +201,7 @@ def _structures(
             problems.append(Problem(structure_set.path, "warning", str(error), path))
             continue
         found += [replace(roi, image_planes=planes) for roi in rois]
-    found += automatic_structures(task, problems)
+    found += further_structures(task, problems)
     found += read_shares(task.folder, facts)
     return [
         replace(roi, standard_name=names.get((roi.structure_set_uid, roi.number, roi.source), ""))

@@ -23,11 +23,12 @@ from ..quality.course import Result, check_course
 from ..quality.flags import raised
 from ..quality.model import CourseFacts, Limits, RaisedFlag, RoiFacts, Row
 from . import DONE, PARTIAL, Outcome, Problem, Stage, Task
-from .automatic import STRUCTURE_KINDS, automatic_structures
+from .automatic import STRUCTURE_KINDS
 from .dvh import CROSSCHECK_FILE, METRICS_FILE, TPS_FILE
 from .facts import read_facts, read_rows
-from .load import IMAGE_FILE
-from .structures import AGREEMENT_FILE, STRUCTURES_FILE, planning_grids
+from .further import further_structures
+from .load import IMAGE_FILE, planning_grids
+from .structures import AGREEMENT_FILE, STRUCTURES_FILE
 
 QUALITY_FILE = "quality/quality.json"
 SCHEMA = 1
@@ -157,7 +158,7 @@ def _row_flags(metrics: Iterable[Row]) -> Iterator[RaisedFlag]:
 
 def _roi_facts(task: Task, found: dict, problems: list[Problem]) -> Iterator[RoiFacts]:
     """Every structure that people or programs drew, with the box around it."""
-    for roi in (*_drawn(task.course, problems), *automatic_structures(task, problems)):
+    for roi in (*_drawn(task.course, problems), *further_structures(task, problems)):
         row = found.get((roi.structure_set_uid, roi.number)) or {}
         low, high = _box(roi)
         yield RoiFacts(
@@ -211,4 +212,5 @@ STAGE = Stage(
     parts=("images", "objects", "links", "flags", "sum_of"),
     sections=("quality",),
     decisions=("names",),
+    edited=True,
 )

@@ -28,7 +28,7 @@ from ..radiomics.engine import RoiFeatures, check_features, engine_version
 from ..radiomics.parameters import Parameters
 from ..radiomics.roi import Roi
 from . import DONE, FAILED, PARTIAL, SKIPPED, Need, Outcome, Problem, Stage, Task
-from .automatic import STRUCTURE_KINDS, automatic_structures
+from .automatic import STRUCTURE_KINDS
 from .derive import read_shares
 from .dose import COURSE, DOSE_FILE
 from .facts import read_facts
@@ -42,6 +42,7 @@ from .feature_extraction import (
     processes,
 )
 from .feature_rows import ImageFacts, KeptFeatures, feature_row, features_frame
+from .further import further_structures
 from .load import IMAGE_FILE
 from .naming import named_rois
 from .nrrd import read_nrrd
@@ -164,7 +165,7 @@ def _structures(task: Task, problems: list[Problem]) -> list[Contours | Mask]:
             problems.append(Problem(entry.path, "error", str(error), path))
             continue
         found += named_rois(content, task.config, task.overrides.names)
-    found += automatic_structures(task, problems)
+    found += further_structures(task, problems)
     try:
         found += read_shares(task.folder, read_facts(task.folder, STRUCTURES_FILE))
     except DataError as error:
@@ -267,6 +268,7 @@ STAGE = Stage(
     parts=("images", "objects", "links"),
     sections=(*_KEYS, "structures"),
     decisions=("names", "dose"),
+    edited=True,
     need=_need,
     limit_s=_limit_s,
     check=_check,

@@ -241,5 +241,6 @@ STAGE = Stage(
     uses=("load", "segment", "structures", "dose", "dvh", "quality"),
     sections=("structures", "dvh.units", "dvh.uncertainty"),
     verdicts=True,
+    edited=True,
     version=3,
 )

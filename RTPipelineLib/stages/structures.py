@@ -21,19 +21,18 @@ from ..course import Course, ObjectEntry
 from ..dicom.structures import StructureSet, read_structure_set
 from ..errors import DataError
 from ..geometry import Grid
-from ..model import Contours, ImagePlanes, Mask
+from ..model import CLINICAL, EDITED, Contours, ImagePlanes, Mask
 from ..platform import write_json
 from ..structures.names import NameMatch, shared_names
 from ..structures.volume import volume_cc
 from . import DONE, FAILED, PARTIAL, SKIPPED, Outcome, Problem, Stage, Task
 from .agreement import agreement_frame, agreement_row, is_automatic, paired
-from .automatic import STRUCTURE_KINDS, automatic_structures
+from .automatic import STRUCTURE_KINDS
 from .derive import derived_structures, write_shares
 from .derived_files import write_files
-from .facts import read_facts
-from .load import IMAGE_FILE
+from .further import further_structures
+from .load import planning_grids
 from .naming import naming_for
-from .nrrd import grid_from_dict
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +47,8 @@ def _inputs(course: Course) -> Sequence[Path]:
 def _run(task: Task) -> Outcome:
     entries = task.course.of_kind("rtstruct")
     problems: list[Problem] = []
-    automatic = automatic_structures(task, problems)
-    if not entries and not automatic:
+    further = further_structures(task, problems)
+    if not entries and not further:
         return Outcome(SKIPPED, "the course has no structure set")
     images = planning_grids(task.folder)
     facts: dict[str, list] = {"structure_sets": [], "rois": []}
@@ -63,30 +62,22 @@ def _run(task: Task) -> Outcome:
             problems.append(Problem(entry.path, "error", str(error), path))
             continue
         rois += _of_set(task, entry, content, images, facts, problems)
-    if not facts["structure_sets"] and not automatic:
+    if not facts["structure_sets"] and not further:
         return Outcome(FAILED, problems[0].message, tuple(problems))
     naming = naming_for(task.config, task.overrides.names)
     facts["rois"] += [
-        _facts_of(mask, naming.match(mask.name), task.config, problems) for mask in automatic
+        _facts_of(mask, naming.match(mask.name), task.config, problems) for mask in further
     ]
-    rois += automatic
-    facts["rois"] += _derive(task, rois, images, problems)
+    rois += further
+    # An edited structure beside its original would make the sources of a derived one ambiguous.
+    originals = [roi for roi in rois if roi.source != EDITED]
+    facts["rois"] += _derive(task, originals, images, problems)
     write_json(task.output / "structures.json", facts)
     _write_agreement(task, rois, images, problems)
     errors = [problem for problem in problems if problem.severity == "error"]
     return Outcome(
         PARTIAL if errors else DONE, errors[0].message if errors else "", tuple(problems)
     )
-
-
-def planning_grids(folder: Path) -> dict[str, Grid]:
-    """The grid of the planning image by its frame of reference."""
-    volumes = read_facts(folder, IMAGE_FILE).get("volumes") or ()
-    return {
-        volume["frame_uid"]: grid_from_dict(volume["grid"])
-        for volume in volumes
-        if volume["role"] == "planning"
-    }
 
 
 # -- names and volumes ----------------------------------------------------------------------------
@@ -191,12 +182,16 @@ def _derive(
 def _write_agreement(
     task: Task, rois: Sequence[Contours | Mask], images: dict[str, Grid], problems: list[Problem]
 ) -> None:
-    """What people drew against what programs drew; no table where there is no such pair."""
+    """What people drew against what programs drew, and what came with the plan against what a
+    person made of it; no table where there is no such pair."""
     people = [roi for roi in rois if not is_automatic(roi)]
     programs = [roi for roi in rois if is_automatic(roi)]
+    edited = [roi for roi in people if roi.source == EDITED]
+    clinical = [roi for roi in people if roi.source == CLINICAL]
+    found = paired(people, programs, alone=False) + paired(clinical, edited, alone=False)
     pairs = [
         pair
-        for pair in paired(people, programs, alone=False)
+        for pair in found
         if pair.a is not None and pair.b is not None and pair.a.frame_uid == pair.b.frame_uid
     ]
     rows = []
@@ -219,4 +214,5 @@ STAGE = Stage(
     parts=("images", "objects", "links"),
     sections=("structures", "output.rtstruct", "output.seg"),
     decisions=("names",),
+    edited=True,
 )
