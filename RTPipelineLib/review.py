@@ -202,11 +202,16 @@ def _rows(path: Path) -> list[dict]:
         raise DataError(f"{path} cannot be read ({error}); run its stage again") from error
 
 
+def structures_of(folder: Path) -> list[tuple[str, str]]:
+    """(name, source) of the structures of a course that can be judged."""
+    return list(dict.fromkeys(_names(_facts(folder / _STRUCTURES).get("rois") or ())))
+
+
 def _structure(folder: Path, roi: str, source: str) -> tuple[str, str]:
     """Name and source of a structure of the course. Raises `UsageError`."""
     from difflib import get_close_matches
 
-    known = list(dict.fromkeys(_names(_facts(folder / _STRUCTURES).get("rois") or ())))
+    known = structures_of(folder)
     found = [key for key in known if key[0] == roi and source in ("", key[1])]
     if len(found) == 1:
         return found[0]

@@ -39,18 +39,35 @@ def start_run(out: Path, arguments: Sequence[str | Path], python: Path | str = "
     `python` is the interpreter (default: this one). Raises `OutputError` when the output folder is
     in use or cannot be written.
     """
+    return _start(out, ["run", *map(str, arguments), "--progress", "json"], python)
+
+
+def start_tables(out: Path, python: Path | str = "") -> int:
+    """Start `rtpipeline aggregate` likewise: the tables with the verdicts given meanwhile."""
+    return _start(out, ["aggregate", str(out)], python)
+
+
+def _start(out: Path, arguments: Sequence[str], python: Path | str) -> int:
     FolderLock(out).refuse_if_held()
-    env = {**os.environ, "PYTHONPATH": str(LIBRARY), "PYTHONUNBUFFERED": "1"}
-    command = [str(python) or sys.executable, "-m", "RTPipelineLib", "run", *map(str, arguments)]
+    env = {**os.environ, "PYTHONPATH": _search_path(), "PYTHONUNBUFFERED": "1"}
+    command = [str(python) or sys.executable, "-m", "RTPipelineLib", *arguments]
     try:
         out.mkdir(parents=True, exist_ok=True)
         with (out / PROGRESS).open("wb") as progress, (out / LOG).open("wb") as log:
-            process = start_process(
-                [*command, "--progress", "json"], env=env, cwd=out, stdout=progress, stderr=log
-            )
+            process = start_process(command, env=env, cwd=out, stdout=progress, stderr=log)
     except OSError as error:
         raise output_error(out, error) from error
     return process.pid
+
+
+def _search_path() -> str:
+    """Where the program finds this library, before all else that it was told."""
+    return os.pathsep.join(filter(None, [str(LIBRARY), os.environ.get("PYTHONPATH", "")]))
+
+
+def lives(process: int) -> bool:
+    """Whether a process that was started here, or found, still runs."""
+    return find_process(process) is not None
 
 
 def running_process(out: Path) -> int | None:

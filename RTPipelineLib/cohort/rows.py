@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from ..course import course_folders
 from ..errors import DataError
+from ..overrides import OVERRIDES_FILE
 from ..review import (
     ACCEPT,
     COMMENT,
@@ -20,8 +23,12 @@ from ..review import (
     SUPERSEDED,
     review_rows,
 )
+from ..run.ledger import valid_record
+from ..run.state import course_state
 from ..stages import STAGES
+from ..stages.facts import read_facts
 
+QUALITY_FILE = "quality/quality.json"
 NOT_REVIEWED = "not reviewed"
 ALL, UNSEEN, STALE, FLAGGED, WARNED, FAILED = FILTERS = (
     "all",
@@ -127,6 +134,66 @@ def reviewed(
     verdict = next((word for word in _GRAVITY if word in words), NOT_REVIEWED)
     people = tuple(sorted({one["reviewer"] for one in counted}))
     return replace(row, verdict=verdict, reviewers=people)
+
+
+def sentences_of(row: CohortRow, out: Path) -> list[str]:
+    """What is to be known of a course: failures and questions, then what quality control found."""
+    state = course_state(row.folder, out)
+    found = [state.problem, *state.remarks]
+    found += [f"needs a decision: {state.question}"] if state.question else []
+    found += [
+        f"{item.get('severity')}: {item.get('sentence')}"
+        for item in read_facts(row.folder, QUALITY_FILE).get("checks") or ()
+        if item.get("severity") != "info"
+    ]
+    return [text for text in found if text]
+
+
+def verdict_lines(folder: Path, reviewer: str = "") -> list[str]:
+    """The verdicts on a course, the newest first, and what has become other since the last one.
+    With `reviewer` that person's alone."""
+    verdicts, errors = review_rows(folder)
+    own = [one for one in verdicts if reviewer in ("", one["reviewer"])]
+    lines = [_in_words(one) for one in reversed(own)]
+    if own and any(one["state"] == OUT_OF_DATE for one in own):
+        lines[:0] = changes_since(folder, max(one["time"] for one in own))
+    return lines + [str(error) for error in errors]
+
+
+def _in_words(one: Mapping[str, str]) -> str:
+    what = f"{one['item']} ({one['source']})" if one["item"] else "the course"
+    words = f": {one['comment']}" if one["comment"] else ""
+    when = one["time"][:16].replace("T", " ")
+    return f"{when}  {one['verdict']}  {what}, by {one['reviewer']} [{one['state']}]{words}"
+
+
+def changes_since(folder: Path, time: str) -> list[str]:
+    """What has happened to a course since a moment (ISO 8601): decisions edited, stages run."""
+    moment = datetime.fromisoformat(time)
+    found = []
+    decided = _time(folder / OVERRIDES_FILE)
+    if decided > moment.timestamp():
+        found.append("since then the decisions (overrides.yaml) were edited")
+    ran = []
+    for stage in STAGES:
+        record = valid_record(folder, stage)
+        if record is not None and datetime.fromisoformat(record.started) > moment:
+            ran.append(stage)
+    if ran:
+        found.append(f"since then these stages ran again: {', '.join(ran)}")
+    return found
+
+
+def write_rows(path: Path, rows: Sequence[CohortRow]) -> None:
+    """Rows as CSV for a spreadsheet. Raises `OSError` when that fails."""
+    names = ("patient_id", "course_id", "status", "decision", "rx_gy", "errors", "warnings")
+    with path.open("w", newline="", encoding="utf-8-sig") as file:
+        writer = csv.writer(file)
+        writer.writerow([*names, "verdict", "reviewers", *(f"stage_{name}" for name in STAGES)])
+        for row in rows:
+            values = [getattr(row, name) for name in names]
+            stages = [row.stages.get(name, "") for name in STAGES]
+            writer.writerow([*values, row.verdict, ";".join(row.reviewers), *stages])
 
 
 def next_in_queue(

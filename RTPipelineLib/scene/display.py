@@ -72,6 +72,12 @@ def show_course(course: OpenCourse, progress: Progress = lambda text: None) -> S
     return shown
 
 
+def hide_course(shown: Shown) -> None:
+    """Take a course and all of its nodes out of the scene."""
+    with _batch():
+        hierarchy.remove(shown.item)
+
+
 # -- images ----------------------------------------------------------------------------------------
 
 

@@ -41,6 +41,11 @@ def place(
         tree.SetItemAttribute(item, Names.GetDICOMFrameOfReferenceUIDAttributeName(), frame_uid)
 
 
+def remove(folder: int) -> None:
+    """Take a folder with all nodes in it out of the scene."""
+    _tree().RemoveItem(folder)
+
+
 def _item(name: str, uid: str, level: str, parent: int) -> int:
     tree = _tree()
     found = tree.GetItemByUID(Names.GetDICOMUIDName(), uid) if uid else 0

@@ -12,7 +12,9 @@ import pytest
 
 HERE = Path(__file__).parent
 ENGINE = find_spec("slicer") is not None and find_spec("PySide6") is not None
+PACKAGES = all(map(find_spec, ("pandas", "pyarrow", "pydantic", "psutil")))
 collect_ignore_glob = [] if ENGINE else ["engine/*"]
+collect_ignore_glob += [] if ENGINE and PACKAGES else ["engine_with_packages/*"]
 if ENGINE:  # before the first import of Qt and VTK: neither finds a display here
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     if sys.platform == "linux":
