@@ -1,20 +1,17 @@
-"""The user's mapping of ROI names, and the table of standard names that comes with RT Pipeline."""
+"""The user's mapping of ROI names."""
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
 from ..structures.name_words import read_words
 from .reading import read_section
 from .section import Names, Section, Text
-
-TABLE = "structures/tg263.csv"
 
 
 def _regular_expression(text: str) -> str:
@@ -89,33 +86,9 @@ class NameFile(NameRules):
         return (self, *sites)
 
 
-class TableRow(NamedTuple):
-    """One row of the table of standard names."""
-
-    name: str
-    paired: bool
-    both: str
-    also: tuple[str, ...]
-
-
 def read_names(path: Path) -> NameFile:
     """The user's mapping file.
 
     Raises `ConfigError` with one line for everything that is wrong in it, as `load_config` does.
     """
     return read_section(Path(path), NameFile)
-
-
-def standard_names() -> tuple[TableRow, ...]:
-    """The table of AAPM TG-263 names that comes with RT Pipeline."""
-    path = Path(__file__).resolve().parents[1] / TABLE
-    with path.open(encoding="utf-8", newline="") as file:
-        return tuple(
-            TableRow(
-                row["name"],
-                bool(row["sides"]),
-                row["both"],
-                tuple(filter(None, row["also"].split(";"))),
-            )
-            for row in csv.DictReader(file)
-        )

@@ -12,22 +12,21 @@ import slicer
 from ..course import PLANNING, ImageEntry, OpenCourse
 from ..dicom.dose import read_dose
 from ..dicom.image import read_series
-from ..dicom.structures import read_structure_set
+from ..dicom.suv import suv_scale
 from ..errors import RTPipelineError
 from ..geometry import Grid
-from ..model import CLINICAL, Contours, Dose, Mask, Structure, Volume
-from ..stages.automatic import automatic_masks
+from ..model import Dose, Structure, Volume
+from ..segmentation.anatomy import terms_of
 from ..stages.facts import read_facts
 from ..stages.nrrd import read_nrrd
-from ..stages.seg_nrrd import read_segments
 from . import hierarchy
 from .isodoses import add_isodoses
 from .segmentations import add_segmentation
-from .volumes import add_dose, add_volume
+from .sources import decided_names, sources_of, with_names
+from .volumes import add_dose, add_volume, in_suv
 
 Progress = Callable[[str], None]
 
-DERIVED_FILE = "structures/derived.seg.nrrd"
 # Of the highest dose; drawn unless the caller names levels.
 ISODOSES = (0.5, 0.8, 0.95)
 # Images of a course that are shown; further CT series (phases, cone beams) stay on disk.
@@ -90,7 +89,11 @@ def _show_images(
         name = entry.description or entry.modality
         progress(f"image {name}")
         with _noting(shown, f"image {name}"):
-            volume: Volume = read_series(shown.course.course.image_paths(entry))
+            paths = shown.course.course.image_paths(entry)
+            volume: Volume = read_series(paths)
+            if entry.modality == "PT":
+                with _noting(shown, f"image {name} is shown in {volume.unit or 'no unit'}"):
+                    volume = in_suv(volume, suv_scale(paths))
             added = add_volume(volume, f"{entry.modality} {name}")
             hierarchy.place(
                 added,
@@ -159,39 +162,39 @@ def _made_dose(folder: Path, source: dict) -> Dose:
 def _show_structures(
     shown: Shown, grid: Grid, reference: slicer.vtkMRMLScalarVolumeNode, progress: Progress
 ) -> None:
-    """A node for each structure set, each model and the derived structures."""
-    for name, source, uid, read in _sources(shown.course, grid):
-        progress(f"structures {name}")
-        with _noting(shown, f"structures {name}"):
-            structures = read()
-            if not structures:
+    """A node for everything that holds structures."""
+    names: dict[tuple[object, ...], str] = {}
+    with _noting(shown, "names of structures"):
+        names = decided_names(shown.course)
+    for found in sources_of(shown.course, grid):
+        progress(f"structures {found.name}")
+        with _noting(shown, f"structures {found.name}"):
+            content = found.read()
+            if not content.structures:
                 continue
-            node = add_segmentation(structures, grid, name, source=source, reference=reference)
-            modality = "RTSTRUCT" if uid else "SEG"
-            hierarchy.place(node, shown.item, modality=modality, uid=uid)
-            shown.segmentations[name] = node
-            shown.structures[name] = structures
-
-
-def _sources(
-    course: OpenCourse, grid: Grid
-) -> Iterator[tuple[str, str, str, Callable[[], list[Structure]]]]:
-    """(name, source, UID, reader) of everything that holds structures."""
-    for number, entry in enumerate(course.course.of_kind("rtstruct"), 1):
-
-        def clinical(entry=entry) -> list[Structure]:
-            rois: tuple[Contours, ...] = read_structure_set(course.course.path_of(entry)).rois
-            return [roi.on_image(grid) for roi in rois]
-
-        yield f"{entry.label or 'Structure set'} {number}", CLINICAL, entry.sop_uid, clinical
-    yield "Automatic", "automatic", "", lambda: list(automatic_masks(course.folder))
-
-    def derived() -> list[Structure]:
-        path = course.folder / DERIVED_FILE
-        masks: list[Mask] = read_segments(path) if path.exists() else []
-        return list(masks)
-
-    yield "Derived", "derived", "", derived
+            structures = with_names(content.structures, names)
+            known = {
+                s.name: codes
+                for s in structures
+                if (codes := terms_of(s.standard_name, s.interpreted_type))
+            }
+            node = add_segmentation(
+                structures,
+                grid,
+                found.name,
+                source=found.source,
+                terms=known | content.terms,
+                reference=reference,
+            )
+            hierarchy.place(
+                node,
+                shown.item,
+                modality=found.modality,
+                uid=found.uid,
+                series_uid=content.series_uid,
+            )
+            shown.segmentations[found.name] = node
+            shown.structures[found.name] = structures
 
 
 # -- the scene -------------------------------------------------------------------------------------

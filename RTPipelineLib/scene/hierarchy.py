@@ -7,6 +7,8 @@ from slicer import vtkMRMLSubjectHierarchyConstants as Names
 
 # The study's dose unit, where SlicerRT's modules look for it.
 DOSE_UNIT, DOSE_UNIT_VALUE = "DicomRtImport.DoseUnitName", "DicomRtImport.DoseUnitValue"
+# The series that structures were drawn on, where its export looks for it.
+REFERENCED_SERIES = "DicomRtImport.RoiReferencedSeriesUid"
 
 
 def course_item(patient_id: str, study_uid: str, course_id: str) -> int:
@@ -27,9 +29,16 @@ def course_item(patient_id: str, study_uid: str, course_id: str) -> int:
 
 
 def place(
-    node: slicer.vtkMRMLNode, folder: int, *, modality: str = "", uid: str = "", frame_uid: str = ""
+    node: slicer.vtkMRMLNode,
+    folder: int,
+    *,
+    modality: str = "",
+    uid: str = "",
+    frame_uid: str = "",
+    series_uid: str = "",
 ) -> None:
-    """Hang a node into a folder, with its modality (RTDOSE, RTSTRUCT, CT ..) and UID."""
+    """Hang a node into a folder, with its modality (RTDOSE, RTSTRUCT, CT ..), its UID, its frame of
+    reference and the image series that it was drawn on."""
     tree = _tree()
     item = tree.GetItemByDataNode(node) or tree.CreateItem(folder, node)
     tree.SetItemParent(item, folder)
@@ -37,6 +46,8 @@ def place(
         tree.SetItemAttribute(item, Names.GetDICOMSeriesModalityAttributeName(), modality)
     if uid:
         tree.SetItemUID(item, Names.GetDICOMUIDName(), uid)
+    if series_uid:
+        tree.SetItemAttribute(item, REFERENCED_SERIES, series_uid)
     if frame_uid:
         tree.SetItemAttribute(item, Names.GetDICOMFrameOfReferenceUIDAttributeName(), frame_uid)
 

@@ -44,6 +44,7 @@ def _model(
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLModelNode", name)
     node.SetAndObservePolyData(surface)
     node.SetAttribute("RTPipeline.IsodoseGy", f"{level:g}")
+    node.SetAttribute("DicomRtImport.IsodoseModel", "1")  # SlicerRT knows it by this
     node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()
     display.ScalarVisibilityOff()  # else the values of the surface, all the same, give its colour

@@ -23,6 +23,7 @@ LABELMAP = "Binary labelmap"
 LARGEST_PIXEL_MM = 1.5
 SOURCE = "RTPipeline.Source"
 NUMBER, TYPE = "RTPipeline.RoiNumber", "RTPipeline.InterpretedType"
+RT_NUMBER = "DicomRtImport.RoiNumber"  # the same for SlicerRT
 STANDARD_NAME, FRAME = "RTPipeline.StandardName", "RTPipeline.FrameUID"
 
 Progress = Callable[[int, int, str], None]
@@ -123,6 +124,7 @@ def _segment(structure: Structure, mask: Mask, grid: Grid, terms: Terms) -> slic
     segment.SetColor(*(part / 255 for part in colour))
     segment.SetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), terminology(terms))
     segment.SetTag(NUMBER, str(structure.number))
+    segment.SetTag(RT_NUMBER, str(structure.number))
     segment.SetTag(TYPE, structure.interpreted_type)
     segment.SetTag(STANDARD_NAME, structure.standard_name)
     segment.SetTag(FRAME, structure.frame_uid)

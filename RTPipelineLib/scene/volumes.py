@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import slicer
 
+from ..dicom.suv import SuvScale
 from ..geometry import Grid
 from ..model import Dose, Volume
 from ..resample import resample_onto
@@ -44,6 +47,12 @@ def add_volume(volume: Volume, name: str) -> slicer.vtkMRMLScalarVolumeNode:
         display.SetAutoWindowLevel(False)
         display.SetWindowLevel(*WINDOWS[volume.modality])
     return node
+
+
+def in_suv(volume: Volume, scale: SuvScale) -> Volume:
+    """A PET as standardised uptake values by body weight."""
+    values = volume.array.astype(np.float32) * np.float32(scale.factor)
+    return replace(volume, array=values, unit="SUV")
 
 
 def add_dose(dose: Dose, name: str) -> slicer.vtkMRMLScalarVolumeNode:

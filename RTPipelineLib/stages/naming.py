@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 from typing import TypeVar
 
 from ..config import Config
-from ..config.names import NameRules, read_names, standard_names
+from ..config.names import NameRules, read_names
 from ..dicom.structures import StructureSet
 from ..model import Contours, Mask
-from ..structures.names import EXACT, PATTERN, SYNONYM, NameRow, NameRule, Naming, StandardNames
+from ..segmentation.anatomy import tg263
+from ..structures.names import EXACT, PATTERN, SYNONYM, NameRule, Naming
 
 S = TypeVar("S", Contours, Mask)
-
-
-@cache
-def tg263() -> StandardNames:
-    """The names of AAPM TG-263."""
-    return StandardNames([NameRow(*row) for row in standard_names()])
 
 
 def naming_for(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from RTPipelineLib.config.names import standard_names
+from RTPipelineLib.segmentation.anatomy import tg263
 from RTPipelineLib.structures.names import (
     DECIDED,
     EXACT,
@@ -23,7 +23,7 @@ from RTPipelineLib.structures.names import (
     shared_names,
 )
 
-TABLE = StandardNames([NameRow(*row) for row in standard_names()])
+TABLE = tg263()
 NAMING = Naming(TABLE)
 PAIRED = sorted(name for name, row in TABLE.rows.items() if row.paired)
 

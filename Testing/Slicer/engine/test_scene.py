@@ -187,7 +187,9 @@ def test_segments_have_colours_terms_and_the_volume_of_the_contours(shown) -> No
         assert np.allclose(np.array(segment.GetColor()) * 255, roi.colour_rgb, atol=0.5)
         entry = vtk.reference("")
         assert segment.GetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), entry)
-        assert "SCT^123037004^Anatomical Structure" in str(entry)
+        target = roi.interpreted_type in ("GTV", "CTV", "PTV")
+        category = "309825002^Spatial and Relational Concept" if target else "123037004^Anatom"
+        assert f"SCT^{category}" in str(entry)
     from RTPipelineLib.structures.volume import volume_cc
 
     masks = {mask.name: mask for mask in masks_of(node)}
