@@ -50,6 +50,68 @@ def add_dvhs(
     return chart
 
 
+def show_edited(
+    chart: slicer.vtkMRMLPlotChartNode,
+    table: slicer.vtkMRMLTableNode,
+    dvh: DVH,
+    row: Mapping[str, object],
+    colour: tuple[int, int, int] | None = None,
+) -> slicer.vtkMRMLPlotSeriesNode:
+    """The DVH of an edited structure: a dashed curve beside the one of its original, and its row at
+    the end of the table; both replace what an earlier edit left."""
+    name = f"{dvh.name} ({row['source']})"
+    series = _series_of(chart, name) or _new_series(chart, name)
+    curve = dvh.curve()
+    points = series.GetTableNode()
+    points.RemoveAllColumns()
+    _add_column(points, DOSE_COLUMN, curve.dose_gy)
+    _add_column(points, name, curve.volume_percent)
+    series.SetXColumnName(DOSE_COLUMN)
+    series.SetYColumnName(name)
+    series.SetLineStyle(slicer.vtkMRMLPlotSeriesNode.LineStyleDash)
+    series.SetColor(*(part / 255 for part in colour or colour_of(0)))
+    _put_row(table, row)
+    return series
+
+
+def _series_of(
+    chart: slicer.vtkMRMLPlotChartNode, name: str
+) -> slicer.vtkMRMLPlotSeriesNode | None:
+    found = (chart.GetNthPlotSeriesNode(n) for n in range(chart.GetNumberOfPlotSeriesNodes()))
+    return next((series for series in found if series and series.GetName() == name), None)
+
+
+def _new_series(chart: slicer.vtkMRMLPlotChartNode, name: str) -> slicer.vtkMRMLPlotSeriesNode:
+    series = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", name)
+    points = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", f"{name} curve")
+    series.SetAndObserveTableNodeID(points.GetID())
+    series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
+    series.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleNone)
+    chart.AddAndObservePlotSeriesNodeID(series.GetID())
+    return series
+
+
+def _put_row(table: slicer.vtkMRMLTableNode, row: Mapping[str, object]) -> None:
+    """Over the row of the same source, set and ROI, or as a new one."""
+    keys = ("source", "structure_set", "roi_name")
+    number = next(
+        (
+            n
+            for n in range(table.GetNumberOfRows())
+            if all(_text(table, n, key) == row[key] for key in keys)
+        ),
+        None,
+    )
+    if number is None:
+        number = table.AddEmptyRow()
+    for column in range(table.GetNumberOfColumns()):
+        table.SetCellText(number, column, _cell(row.get(table.GetColumnName(column))))
+
+
+def _text(table: slicer.vtkMRMLTableNode, row: int, column: str) -> str:
+    return table.GetCellText(row, table.GetColumnIndex(column))
+
+
 def add_metrics(rows: Sequence[Mapping[str, object]], name: str) -> slicer.vtkMRMLTableNode:
     """A table of one row a ROI; columns as the first row has them."""
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", name)

@@ -84,7 +84,14 @@ def fine_enough(grid: Grid) -> Grid:
 
 
 def masks_of(node: slicer.vtkMRMLSegmentationNode) -> list[Mask]:
-    """The segments of a node as masks, each on its own part of the lattice, source `edited`.
+    """The segments of a node as masks, each on its own part of the lattice, source `edited`;
+    segments without voxels are left out. Raises what `mask_of` raises."""
+    masks = [mask_of(node, key) for key in node.GetSegmentation().GetSegmentIDs()]
+    return [mask for mask in masks if mask is not None]
+
+
+def mask_of(node: slicer.vtkMRMLSegmentationNode, key: str) -> Mask | None:
+    """The segment with the ID `key` as a mask of the source `edited`, or None when it is empty.
 
     Raises `DataError` when a segment has no labelmap and none can be made, or when the node lies
     under a transform that was not hardened.
@@ -98,12 +105,7 @@ def masks_of(node: slicer.vtkMRMLSegmentationNode) -> list[Mask]:
         LABELMAP
     ):
         raise DataError(f"Slicer cannot make labelmaps of the segmentation {node.GetName()}")
-    found = []
-    for number in range(segmentation.GetNumberOfSegments()):
-        mask = _mask(segmentation.GetNthSegment(number), number + 1)
-        if mask is not None:
-            found.append(mask)
-    return found
+    return _mask(segmentation.GetSegment(key), segmentation.GetSegmentIndex(key) + 1)
 
 
 def terminology(terms: Terms) -> str:
