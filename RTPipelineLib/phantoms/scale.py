@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -23,10 +23,12 @@ def busy_patient(
     vertices: int = 200,
     dose_size: Size = (200, 200, 150),
     image_size: tuple[int, int] = (64, 64),
+    names: Sequence[str] = (),
     seed: int = 0,
 ) -> PatientSpec:
     """One patient whose every ROI, body and target included, has `n_contours` contours of
-    `vertices` points, 2 mm apart; the dose has voxels of 2 mm, the image covers the body."""
+    `vertices` points, 2 mm apart; the dose has voxels of 2 mm, the image covers the body. The first
+    organs have these `names`."""
     height = 2.0 * n_contours
     rng = np.random.default_rng(seed)
 
@@ -37,7 +39,8 @@ def busy_patient(
     for number in range(2, n_rois):
         x, y = rng.uniform(-110, 110), rng.uniform(-55, 55)
         a, b = rng.uniform(5, 50, 2)
-        organs.append(Organ(f"Organ_{number:02d}", tube(x, y, a, b), MUSCLE_HU, YELLOW))
+        name = names[number - 2] if number - 2 < len(names) else f"Organ_{number:02d}"
+        organs.append(Organ(name, tube(x, y, a, b), MUSCLE_HU, YELLOW))
     organs.append(target("PTV_50", tube(10, 5, 40, 35), RED))
     plan = PlanSpec("Busy", 25, (("PTV_50", 50.0),), CREATED, dose_size, (2.0, 2.0, 2.0))
     course = CourseSpec(
