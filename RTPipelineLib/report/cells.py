@@ -58,12 +58,17 @@ def table(
     )
     body = []
     for row in rows:
-        classes = [" ".join(filter(None, (kinds.get(n), wrapping(c)))) for n, c in enumerate(row)]
+        classes = [_classes(kinds.get(n), content) for n, content in enumerate(row)]
         cells = [element("td", c, class_=k or None) for c, k in zip(row, classes, strict=True)][1:]
         first = element("th", row[0], scope="row", class_=classes[0] or None)
         body.append(element("tr", first, *cells))
     whole = element("table", element("thead", head), element("tbody", joined(*body)))
     return element("div", whole, class_="scroll", tabindex=0, role="region", aria_label=name)
+
+
+def _classes(kind: str | None, content: Content) -> str:
+    """The classes of a cell; numbers never wrap."""
+    return kind if kind == "number" else " ".join(filter(None, (kind, wrapping(content))))
 
 
 def wrapping(content: Content) -> str | None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..model import is_target
 from .cohort_stats import Band, Box, Boxes, Point, band_of, box_of
 
 if TYPE_CHECKING:
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 STEP_GY = 0.5  # between the doses of a band; a multiple of the table's step
 TABLE_STEP_GY = 0.01
 ROWS = 1 << 17  # of a table in memory at a time
-# The metrics that are compared; targets alone have the last three.
-METRICS = ("volume_cc", "Dmean_Gy", "D2%_Gy", "D95%_Gy", "V95%_%", "HI", "CI_Paddick")
+# The metrics that are compared; the second ones say something of targets only.
+OF_TARGETS = ("D95%_Gy", "V95%_%", "HI", "CI_Paddick")
+METRICS = ("volume_cc", "Dmean_Gy", "D2%_Gy", *OF_TARGETS)
 _FINE = 100  # parts of a percent
 
 _NAME = ("source", "roi_number", "structure_set_uid")
@@ -91,7 +93,9 @@ def read_metrics(
                 names[tuple(row[column] for column in _KEY)] = name
                 for metric in metrics:
                     value = row[metric]
-                    if value is not None and isfinite(value):
+                    if value is None or not isfinite(value):
+                        continue
+                    if metric not in OF_TARGETS or is_target(name, ""):
                         group = groups[metric][row["source"], name]
                         group.setdefault(who, Point(float(value), *who, course.href))
     boxes = [Boxes(metric, tuple(_boxes(found))) for metric, found in groups.items()]

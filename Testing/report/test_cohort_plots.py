@@ -102,6 +102,17 @@ def test_a_name_that_one_course_has_is_not_compared(tmp_path):
     assert metrics == () and read_bands(tmp_path / "dvh_curves.parquet", names) == ()
 
 
+def test_what_concerns_targets_is_shown_of_targets_only(tmp_path):
+    doses = write_tables(tmp_path, 2)
+    path = tmp_path / "dvh_metrics.parquet"
+    hearts = pd.read_parquet(path).assign(HI=0.1)
+    targets = hearts.assign(roi_standard_name="PTV_High", roi_number=2)
+    pd.concat([hearts, targets]).to_parquet(path)
+    metrics, _ = read_metrics(path, doses)
+    shown = {item.column: {box.name for box in item.boxes} for item in metrics}
+    assert shown == {"Dmean_Gy": {"Heart", "PTV_High"}, "HI": {"PTV_High"}}
+
+
 def test_courses_without_a_decided_dose_are_left_out(tmp_path):
     doses = write_tables(tmp_path, 6)
     del doses["P0", "C"]

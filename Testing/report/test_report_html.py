@@ -108,7 +108,7 @@ def test_an_unknown_number_among_known_ones():
     course = a_course("tame")
     second = dict(course.metrics[1]) | {"Dmean_Gy": None}
     html = course_page(replace(course, metrics=(course.metrics[0], second)))
-    assert f'<td class="number short">{UNKNOWN}</td>' in html
+    assert f'<td class="number">{UNKNOWN}</td>' in html
 
 
 def test_metrics_show_the_ends_of_their_bands():
