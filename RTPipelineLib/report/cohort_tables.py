@@ -7,7 +7,7 @@ whole number of 0.01 %.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
@@ -20,10 +20,10 @@ from .cohort_stats import Band, Box, Boxes, Point, band_of, box_of
 
 if TYPE_CHECKING:
     import pyarrow
+    import pyarrow.parquet
 
 STEP_GY = 0.5  # between the doses of a band; a multiple of the table's step
 TABLE_STEP_GY = 0.01
-ROWS = 1 << 17  # of a table in memory at a time
 # The metrics that are compared; the second ones say something of targets only.
 OF_TARGETS = ("D95%_Gy", "V95%_%", "HI", "CI_Paddick")
 METRICS = ("volume_cc", "Dmean_Gy", "D2%_Gy", *OF_TARGETS)
@@ -121,22 +121,33 @@ def read_bands(path: Path, names: Mapping[tuple, str]) -> tuple[Band, ...]:
     columns = [*_KEY, "dose_gy", "volume_percent"]
     if not set(columns) <= set(pyarrow.parquet.read_schema(path).names):
         return ()
+    pyarrow.default_memory_pool().release_unused()  # of the tables that were just written
     texts = [column for column in _KEY if column != "roi_number"]
     with pyarrow.parquet.ParquetFile(path, read_dictionary=texts) as file:
-        for batch in file.iter_batches(batch_size=ROWS, columns=columns, use_threads=False):
-            for key, place, percent in _runs(batch):
-                name = names.get(key)
-                if name is None:
-                    continue
-                who, group = key[:2], (name, key[3])
-                if first.setdefault((*group, *who), key) == key:
-                    groups[group].add(who, place, percent)
+        for key, place, percent in _curves(file, columns):
+            name = names.get(key)
+            if name is None:
+                continue
+            who, group = key[:2], (name, key[3])
+            if first.setdefault((*group, *who), key) == key:
+                groups[group].add(who, place, percent)
     bands = []
     several = {key: group for key, group in groups.items() if len(group.rows) > 1}
     for (name, source), group in sorted(several.items()):
         curves = group.curves()
         bands.append(band_of(name, source, STEP_GY * np.arange(curves.shape[1]), curves))
     return tuple(bands)
+
+
+def _curves(
+    file: pyarrow.parquet.ParquetFile, columns: list[str]
+) -> Iterator[tuple[tuple, np.ndarray, np.ndarray]]:
+    """The pieces of all curves of a table. One row group at a time: pyarrow's own batches keep the
+    groups before them in memory."""
+    for number in range(file.num_row_groups):
+        group = file.read_row_group(number, columns=columns, use_threads=False)
+        for batch in group.to_batches():
+            yield from _runs(batch)
 
 
 def _runs(batch: pyarrow.RecordBatch) -> list[tuple[tuple, np.ndarray, np.ndarray]]:

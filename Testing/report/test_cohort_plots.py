@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from RTPipelineLib.report import cohort_tables
 from RTPipelineLib.report.cohort_plots import bands_section, boxes_section
 from RTPipelineLib.report.cohort_stats import Boxes, Point, band_of, box_of, outliers_of
 from RTPipelineLib.report.cohort_tables import CourseDose, read_bands, read_metrics
@@ -57,7 +56,7 @@ def test_the_band_of_straight_lines_is_straight():
 # -- tables ---------------------------------------------------------------------------------------
 
 
-def write_tables(folder, courses: int) -> dict:
+def write_tables(folder, courses: int, rows: int | None = None) -> dict:
     """Metrics and curves: courses whose heart gets a step at 20 + n Gy, under two doses."""
     metrics, curves, doses = [], [], {}
     for n in range(courses):
@@ -73,14 +72,13 @@ def write_tables(folder, courses: int) -> dict:
                 curve = pd.DataFrame({"dose_gy": DOSE[keep], "volume_percent": percent})
                 curves.append(curve.assign(**row, volume_cc=1.0))
     pd.DataFrame(metrics).to_parquet(folder / "dvh_metrics.parquet")
-    pd.concat(curves).to_parquet(folder / "dvh_curves.parquet")
+    pd.concat(curves).to_parquet(folder / "dvh_curves.parquet", row_group_size=rows)
     return doses
 
 
-@pytest.mark.parametrize("rows", [1 << 17, 333])  # parts that end within curves too
-def test_curves_are_read_in_parts_under_the_course_s_own_dose(tmp_path, monkeypatch, rows):
-    monkeypatch.setattr(cohort_tables, "ROWS", rows)
-    doses = write_tables(tmp_path, 7)
+@pytest.mark.parametrize("rows", [None, 3333])  # parts that end within curves too
+def test_curves_are_read_in_parts_under_the_course_s_own_dose(tmp_path, rows):
+    doses = write_tables(tmp_path, 7, rows)
     metrics, names = read_metrics(tmp_path / "dvh_metrics.parquet", doses)
     (means,) = metrics
     assert means.column == "Dmean_Gy"
