@@ -98,17 +98,16 @@ def _courses(courses: Sequence[CourseLine], units: str) -> Markup:
                 link,
                 verdict_summary(line.verdicts),
                 _findings(line.findings),
-                *cells,
                 dose,
                 rx,
+                *cells,
                 ", ".join(line.flags) or UNKNOWN,
             ]
         )
-    titles = ["Patient", "Course", "Review", "Quality", *stages]
-    titles += ["Dose", f"Prescribed [{units}]", "Flags"]
+    titles = ["Patient", "Course", "Review", "Quality", "Dose", f"Prescribed [{units}]"]
+    titles += [*stages, "Flags"]
     last = len(titles) - 1
-    long = {0, 1, last - 2, last}
-    return table("Courses", titles, rows, numbers={last - 1}, long=long)
+    return table("Courses", titles, rows, numbers={5}, long={0, 1, 4, last})
 
 
 def _state(stage: StageRow | None) -> Markup:
