@@ -78,7 +78,18 @@ class RTPipelineWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = RTPipelineLogic()
+        self.pipeline = None
+        if not self.logic.missingPackages():
+            from RTPipelinePanels.pipeline import PipelinePanel
+
+            courseWidget = slicer.util.loadUI(self.resourcePath("UI/RTPipelineCourse.ui"))
+            self.layout.addWidget(courseWidget)
+            addLibraryToPath()
+            self.pipeline = PipelinePanel(
+                slicer.util.childWidgetVariables(courseWidget), self.logic, self.onRunFinished
+            )
         self.ui.folderPath.connect("currentPathChanged(QString)", self.onFolderChanged)
+        self.ui.courseBox.connect("currentIndexChanged(int)", self.onCourseChanged)
         self.ui.findButton.connect("clicked(bool)", self.onFind)
         self.ui.showButton.connect("clicked(bool)", self.onShow)
         self.ui.computeButton.connect("clicked(bool)", self.onCompute)
@@ -92,6 +103,8 @@ class RTPipelineWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self):
         self.removeObservers()
+        if self.pipeline is not None:
+            self.pipeline.close()
 
     def onSceneEndClose(self, caller=None, event=None):
         self.logic.shown, self.logic.rows = None, []
@@ -128,8 +141,30 @@ class RTPipelineWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onFolderChanged(self, path):
         self.courses = []
+        self.logic.folder = path
         self.ui.courseBox.clear()
+        self.showDecisions()
         self.updateButtons()
+
+    def onCourseChanged(self, number):
+        self.showDecisions()
+
+    def showDecisions(self):
+        """Links and decisions of the chosen course, where the pipeline has been."""
+        if self.pipeline is not None:
+            number = self.ui.courseBox.currentIndex
+            self.pipeline.show(self.courses[number] if 0 <= number < len(self.courses) else None)
+
+    def onRunFinished(self, out):
+        """The results of a run take the place of the folder that they were made from."""
+        from RTPipelineLib.course import course_folders
+
+        if not course_folders(out):
+            return  # it was cancelled before there was anything
+        number = max(self.ui.courseBox.currentIndex, 0)
+        self.ui.folderPath.currentPath = str(out)
+        self.onFind()
+        self.ui.courseBox.setCurrentIndex(min(number, self.ui.courseBox.count - 1))
 
     def onFind(self, checked=False):
         with slicer.util.tryWithErrorDisplay(_("The folder could not be read."), waitCursor=True):
@@ -175,6 +210,7 @@ class RTPipelineLogic(ScriptedLoadableModuleLogic):
         ScriptedLoadableModuleLogic.__init__(self)
         self.shown = None
         self.rows = []
+        self.folder = ""
 
     def findCourses(self, folder):
         """The courses of an output folder, of one course, or of a folder of DICOM."""
@@ -219,6 +255,34 @@ class RTPipelineLogic(ScriptedLoadableModuleLogic):
         from RTPipelineLib.scene.dvh_course import write_csv
 
         write_csv(path, self.rows)
+
+    def inputFolder(self, courseFolder):
+        """The DICOM folder of a run: that of the output folder's last run, or the chosen one."""
+        addLibraryToPath()
+        from RTPipelineLib.errors import UsageError
+        from RTPipelineLib.run.output import read_run
+
+        if courseFolder is None:
+            return self.folder
+        try:
+            return str(read_run(courseFolder.parent.parent).get("dicom_dir", ""))
+        except UsageError:
+            return ""
+
+    def startRun(self, out, courseFolder):
+        """Run the pipeline, for the course's patient alone where there is one; its process."""
+        import shutil
+
+        from RTPipelineLib.cohort.background import start_run
+        from RTPipelineLib.course import read_course
+
+        arguments = [self.inputFolder(courseFolder), out]
+        config = out / "config.yaml"
+        if config.is_file():
+            arguments += ["--config", config]
+        if courseFolder is not None:
+            arguments += ["--patients", read_course(courseFolder).patient_id]
+        return start_run(out, arguments, shutil.which("PythonSlicer") or sys.executable)
 
     def missingPackages(self):
         """Packages of requirements.txt that this Python lacks, by name."""

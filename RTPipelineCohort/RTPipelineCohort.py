@@ -58,7 +58,7 @@ class RTPipelineCohortWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from RTPipelineCohortPanels.courses import CoursesPanel
         from RTPipelineCohortPanels.results import ResultsPanel
         from RTPipelineCohortPanels.review import ReviewPanel
-        from RTPipelineCohortPanels.run import RunPanel
+        from RTPipelineLib.panels.run import RunPanel
 
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/RTPipelineCohort.ui"))
         self.layout.addWidget(uiWidget)
@@ -82,7 +82,9 @@ class RTPipelineCohortWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.review = ReviewPanel(ui, self.logic, self.courses, self.onOpen)
         self.results = ResultsPanel(ui, self.logic, self.courses, self.onPoint, self.onTables)
         self.configuration.show({})
-        self.run = RunPanel(ui, self.logic, self.configuration, self.courses.onStep, self.onRunEnd)
+        self.run = RunPanel(
+            ui, self.startRun, self.missingForStart, self.courses.onStep, self.onRunEnd
+        )
         ui.outPath.connect("currentPathChanged(QString)", self.onFolders)
         ui.dicomPath.connect("currentPathChanged(QString)", self.onInputs)
         ui.rosterPath.connect("currentPathChanged(QString)", self.onInputs)
@@ -106,7 +108,13 @@ class RTPipelineCohortWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.courses.show(self.logic.readRows())
         self.review.show(None)
         self.results.show()
-        self.run.attach()
+        self.run.attach(self.logic.out)
+
+    def startRun(self, patients=()):
+        return self.logic.start(self.configuration.values, patients)
+
+    def missingForStart(self):
+        return self.logic.missingForStart() or self.configuration.problem
 
     def onInputs(self, path):
         self.logic.dicom = self.ui.dicomPath.currentPath
@@ -143,7 +151,7 @@ class RTPipelineCohortWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.run.begin(self.logic.updateTables, _("The tables are being made ..."))
 
     def onAgain(self, patient):
-        self.run.onStart(patients=(patient,))
+        self.run.begin(lambda: self.startRun((patient,)), _("Starting ..."))
 
     def onSceneEndClose(self, caller=None, event=None):
         self.logic.shown = None
@@ -243,31 +251,6 @@ class RTPipelineCohortLogic(ScriptedLoadableModuleLogic):
     def python(self):
         """The interpreter of Slicer, which has the packages but no scene."""
         return shutil.which("PythonSlicer") or sys.executable
-
-    def stop(self, process):
-        from RTPipelineLib.cohort.background import stop_run
-
-        stop_run(process)
-
-    def runningProcess(self):
-        from RTPipelineLib.cohort.background import running_process
-
-        return running_process(self.out) if self.out is not None and self.out.is_dir() else None
-
-    def lives(self, process):
-        from RTPipelineLib.cohort.background import lives
-
-        return lives(process)
-
-    def follower(self):
-        from RTPipelineLib.cohort.background import Follower
-
-        return Follower(self.out)
-
-    def outcome(self):
-        from RTPipelineLib.cohort.background import outcome
-
-        return outcome(self.out)
 
     # -- courses
 

@@ -7,6 +7,7 @@ folder.
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from pathlib import Path
 from .course import Course
 from .dose.choices import Choices
 from .errors import ConfigError
+from .platform import write_text
 
 log = logging.getLogger(__name__)
 
@@ -181,3 +183,33 @@ def _load(path: Path) -> dict:
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected keys and values, found {type(data).__name__}")
     return data
+
+
+def save_course_overrides(folder: Path, changes: Mapping[str, object]) -> None:
+    """Put decisions into the `overrides.yaml` of a course: `changes` by key, an empty value undoes
+    one. Everything else in the file stays, comments too.
+
+    Raises `ConfigError` for decisions that no run would accept, and `OutputError` when the file
+    cannot be written; it is then as it was.
+    """
+    from ruamel.yaml import YAML
+
+    path = folder / OVERRIDES_FILE
+    data = {**_load(path)} if path.exists() else {}
+    data |= changes
+    parse_overrides({key: value for key, value in data.items() if value}, str(path))
+    yaml = YAML()
+    yaml.width = 10_000  # no line is broken
+    text = path.read_text(encoding="utf-8-sig") if path.exists() else TEMPLATE
+    kept = yaml.load(text)
+    comments = text if kept is None else ""
+    kept = {} if kept is None else kept
+    for key, value in changes.items():
+        if value:
+            kept[key] = value
+        else:
+            kept.pop(key, None)
+    stream = io.StringIO()
+    if kept:
+        yaml.dump(kept, stream)
+    write_text(path, comments + stream.getvalue())

@@ -11,6 +11,7 @@ from RTPipelineLib.overrides import (
     Overrides,
     read_course_overrides,
     read_overrides_file,
+    save_course_overrides,
 )
 
 FULL = """\
@@ -82,3 +83,23 @@ def test_what_is_wrong_is_said_with_file_and_key(tmp_path, text, said):
     with pytest.raises(ConfigError) as caught:
         read_course_overrides(tmp_path)
     assert said in str(caught.value) and str(path) in str(caught.value)
+
+
+def test_saved_decisions_keep_the_rest_of_the_file(tmp_path):
+    path = tmp_path / OVERRIDES_FILE
+    path.write_text(TEMPLATE + "planning_image: 1.2.3  # the second CT\nnames: {A: Lung_L}\n")
+    save_course_overrides(tmp_path, {"dose": {"plans": {"Boost": 0.4}}, "names": {}})
+    text = path.read_text()
+    assert text.startswith(TEMPLATE) and "# the second CT" in text and "names: {A" not in text
+    assert read_course_overrides(tmp_path).dose == {"plans": {"Boost": 0.4}}
+    with pytest.raises(ConfigError, match="dose_gy must be a dose in Gy"):
+        save_course_overrides(tmp_path, {"prescription": [{"dose_gy": "much"}]})
+    assert path.read_text() == text
+    save_course_overrides(tmp_path, {"dose": {}})
+    assert read_course_overrides(tmp_path).planning_image == "1.2.3"
+
+
+def test_saved_decisions_of_a_new_file_come_with_the_template(tmp_path):
+    save_course_overrides(tmp_path, {"names": {"LT LUNG": "Lung_L"}})
+    assert (tmp_path / OVERRIDES_FILE).read_text().startswith(TEMPLATE)
+    assert read_course_overrides(tmp_path).names == {"LT LUNG": "Lung_L"}

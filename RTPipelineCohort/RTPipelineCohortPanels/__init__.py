@@ -1,2 +1,2 @@
-"""The sections of the module "RT Pipeline Cohort", one class each: configuration, run, courses,
-review, results. They show and ask; what they do is done by the module's logic."""
+"""The sections of the module "RT Pipeline Cohort", one class each: configuration, courses,
+review, results (that of runs is the library's). They show and ask; what they do is done by the module's logic."""

@@ -62,6 +62,8 @@ def test_buttons_say_what_is_missing(widget, messages):
 
 
 def test_start_stop_in_the_middle_find_again_resume(widget, module, dicom, tmp_path, messages):
+    from RTPipelineLib.cohort.background import lives, running_process
+
     ui, out = widget.ui, tmp_path / "cohort"
     ui.outPath.currentPath = str(out)
     ui.dicomPath.currentPath = str(dicom)
@@ -80,7 +82,7 @@ def test_start_stop_in_the_middle_find_again_resume(widget, module, dicom, tmp_p
     process = other.run.process
     other.ui.stopButton.click()
     wait(lambda: other.run.process is None)
-    assert not other.logic.lives(process) and other.logic.runningProcess() is None
+    assert not lives(process) and running_process(out) is None
     assert other.ui.startButton.enabled
     # The next run goes on from there; the damaged file has its row and the others are done.
     other.ui.dicomPath.currentPath = str(dicom)

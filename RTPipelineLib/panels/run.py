@@ -4,16 +4,24 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from ..cohort.background import Follower, lives, outcome, running_process, stop_run
+
 POLL_MS = 500
 
 
 class RunPanel:
-    """Looks twice a second at what the run has printed. A run that another window has started, or
-    this one before it crashed, is followed like its own."""
+    """Looks twice a second at what a run has printed. A run that another window has started, or
+    this one before it crashed, is followed like its own.
 
-    def __init__(self, ui, logic, configuration, onStep, onEnd):
-        self.ui, self.logic, self.configuration = ui, logic, configuration
-        self.onStep, self.onEnd = onStep, onEnd
+    `ui` has startButton, stopButton, progressBar, runLabel and logText. `start()` starts a run and
+    returns its process number, `missing()` says what is needed first; `onStep(step)` gets steps of
+    single courses and `onEnd()` is called when the run has ended.
+    """
+
+    def __init__(self, ui, start, missing, onStep, onEnd):
+        self.ui = ui
+        self.start, self.missing, self.onStep, self.onEnd = start, missing, onStep, onEnd
+        self.out = None
         self.process = None
         self.follower = None
         self.timer = qt.QTimer()
@@ -27,26 +35,27 @@ class RunPanel:
         """Stop looking; the run goes on."""
         self.timer.stop()
 
-    def attach(self):
-        """Follow the run of the chosen output folder, if there is one."""
+    def attach(self, out):
+        """Look at another output folder (None: none), and follow the run that goes on there."""
         self.timer.stop()
-        self.process = self.logic.runningProcess()
+        self.out = out
+        self.process = running_process(out) if out is not None and out.is_dir() else None
         self.ui.logText.clear()
         self.ui.progressBar.reset()
+        self.ui.runLabel.text = ""
         if self.process is not None:
-            self.follow()
             self.ui.runLabel.text = _("A run goes on here.")
-        else:
-            self.ui.runLabel.text = self.logic.outcome() if self.logic.hasOutput() else ""
+            self.follow()
+        elif out is not None and (out / "run.json").is_file():
+            self.ui.runLabel.text = outcome(out)
         self.update()
 
     def follow(self):
-        self.follower = self.logic.follower()
+        self.follower = Follower(self.out)
         self.timer.start()
 
-    def onStart(self, checked=False, patients=()):
-        values = self.configuration.values
-        self.begin(lambda: self.logic.start(values, patients), _("Starting ..."))
+    def onStart(self, checked=False):
+        self.begin(self.start, _("Starting ..."))
 
     def begin(self, start, words):
         """Start a process and follow it."""
@@ -60,12 +69,12 @@ class RunPanel:
 
     def onStop(self, checked=False):
         with slicer.util.tryWithErrorDisplay(_("The run could not be stopped."), waitCursor=True):
-            self.logic.stop(self.process)
+            stop_run(self.process)
         self.poll()
 
     def poll(self):
         """New steps and lines, and whether the run has ended."""
-        lives = self.logic.lives(self.process)
+        goes_on = lives(self.process)
         for step in self.follower.progress():
             if step.course:
                 self.onStep(step)
@@ -75,18 +84,16 @@ class RunPanel:
                 self.ui.runLabel.text = f"{step.stage}: {step.done} / {step.total}  {step.message}"
         for line in self.follower.log():
             self.ui.logText.appendPlainText(line)
-        if not lives:
+        if not goes_on:
             self.timer.stop()
             self.process = None
-            self.ui.runLabel.text = self.logic.outcome()
+            self.ui.runLabel.text = outcome(self.out)
             self.update()
             self.onEnd()
 
     def update(self):
         """Buttons that cannot be used say why."""
-        missing = self.logic.missingForStart() or self.configuration.problem
-        if self.process is not None:
-            missing = _("A run goes on.")
+        missing = self.missing() if self.process is None else _("A run goes on.")
         self.ui.startButton.enabled = not missing
         self.ui.startButton.toolTip = missing
         self.ui.stopButton.enabled = self.process is not None

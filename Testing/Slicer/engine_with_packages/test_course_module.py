@@ -1,0 +1,136 @@
+"""The module "RT Pipeline" with all packages: run, decide, run again, cancel, by clicks.
+
+With RTPIPELINE_PICTURES=FOLDER the picture of the README is written there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pandas
+import pytest
+import slicer
+
+from Testing.Slicer.engine_with_packages.test_cohort_module import wait
+from Testing.Slicer.standin.app import load_scripted_module
+
+MODULE = Path(__file__).parents[3] / "RTPipeline" / "RTPipeline.py"
+PICTURES = os.environ.get("RTPIPELINE_PICTURES")
+
+
+@pytest.fixture(scope="session")
+def course_module(app):
+    return load_scripted_module(str(MODULE), app)
+
+
+@pytest.fixture
+def widget(course_module, scene):
+    """A new panel."""
+    made = course_module.createNewWidgetRepresentation()
+    yield slicer.modules.RTPipelineWidget
+    slicer.modules.RTPipelineWidget.cleanup()
+    made.deleteLater()
+
+
+@pytest.fixture(scope="session")
+def pelvis(tmp_path_factory) -> Path:
+    """DICOM of a patient whose two plans wait for a decision."""
+    from RTPipelineLib.phantoms.cohort import make_cohort
+
+    folder = tmp_path_factory.mktemp("pelvis")
+    make_cohort(folder, patients=["DEMO-PELVIS"])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def undecided(pelvis, tmp_path_factory) -> Path:
+    from RTPipelineLib.cli import main
+
+    out = tmp_path_factory.mktemp("undecided") / "out"
+    main(["run", str(pelvis), str(out), "--quiet"])
+    return out
+
+
+@pytest.fixture
+def out(undecided, tmp_path) -> Path:
+    return Path(shutil.copytree(undecided, tmp_path / "out"))
+
+
+def lines(item, depth=0) -> list[str]:
+    own = [item.text(0) + " " + item.text(1)]
+    return own + [t for n in range(item.childCount()) for t in lines(item.child(n), depth + 1)]
+
+
+def test_from_dicom_to_results_without_blocking(widget, pelvis, tmp_path, messages):
+    ui, panel = widget.ui, widget.pipeline
+    assert not panel.ui.startButton.enabled and "output" in panel.ui.startButton.toolTip
+    ui.folderPath.currentPath = str(pelvis)
+    ui.findButton.click()
+    assert not panel.ui.saveDecisionsButton.enabled
+    panel.ui.outPath.currentPath = str(tmp_path / "out")
+    panel.ui.startButton.click()
+    assert panel.ui.stopButton.enabled
+    longest = wait(lambda: panel.run.process is None or not panel.run.timer.active, 180)
+    assert longest < 0.2 or panel.run.process is None  # the last look reads the results
+    assert "has finished" in panel.ui.runLabel.text
+    assert ui.folderPath.currentPath == str(tmp_path / "out")
+    assert "DEMO-PELVIS" in ui.courseBox.currentText
+    tree = panel.ui.factsTree
+    shown = [t for n in range(tree.topLevelItemCount) for t in lines(tree.topLevelItem(n))]
+    assert any("waits for your decision" in text for text in shown)
+    assert any("belongs to Prostate" in text for text in shown)
+    assert messages == []
+
+
+def test_decide_and_run_again_what_depends_on_it(widget, out, messages):
+    ui, panel = widget.ui, widget.pipeline
+    ui.folderPath.currentPath = str(out)
+    ui.findButton.click()
+    (folder,) = (out / "DEMO-PELVIS").iterdir()
+    table = panel.ui.plansTable
+    assert [table.item(n, 0).text() for n in range(2)] == ["Prostate_Base", "Prostate_Boost"]
+    table.item(0, 1).setText("everything")
+    panel.ui.saveDecisionsButton.click()
+    assert "everything" in panel.ui.decisionsLabel.text
+    assert "everything" not in (folder / "overrides.yaml").read_text("utf-8")
+    for number in range(2):
+        table.item(number, 1).setText("1")
+    levels = panel.ui.levelsTable
+    levels.setRowCount(1)
+    for column, text in enumerate(("PTV_70", "PTV_25", "70", "35")):
+        levels.item(0, column).setText(text)
+    panel.ui.saveDecisionsButton.click()
+    assert "only what depends on it" in panel.ui.decisionsLabel.text
+    if PICTURES:
+        widget.parent.resize(620, 1700)
+        widget.parent.show()
+        slicer.app.processEvents()
+        panel.ui.factsButton.grab().save(str(Path(PICTURES) / "slicer-decisions.png"))
+    before = {p.stem: json.loads(p.read_text())["started"] for p in folder.glob("stages/*.json")}
+    panel.ui.startButton.click()
+    wait(lambda: panel.run.process is None, 180)
+    after = {p.stem: json.loads(p.read_text())["started"] for p in folder.glob("stages/*.json")}
+    assert before["load"] == after["load"] and before["dvh"] != after["dvh"]
+    metrics = pandas.read_parquet(out / "results" / "dvh_metrics.parquet")
+    assert (metrics.rx_gy == 70.0).any() and metrics.dose_source.str.startswith("sum:").any()
+    assert messages == []
+
+
+def test_cancel_leaves_no_process_closing_no_error(widget, pelvis, tmp_path, messages):
+    from RTPipelineLib.cohort.background import lives, running_process
+
+    ui, panel = widget.ui, widget.pipeline
+    ui.folderPath.currentPath = str(pelvis)
+    panel.ui.outPath.currentPath = str(tmp_path / "out")
+    panel.ui.startButton.click()
+    process = panel.run.process
+    wait(lambda: running_process(tmp_path / "out") is not None)
+    slicer.mrmlScene.Clear(0)
+    widget.onSceneEndClose()
+    panel.ui.stopButton.click()
+    wait(lambda: panel.run.process is None)
+    assert not lives(process) and running_process(tmp_path / "out") is None
+    assert panel.ui.startButton.enabled and messages == []

@@ -1,0 +1,63 @@
+"""What a course consists of in plain words, and what a person changes of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from RTPipelineLib.cohort.facts import Decisions, changes_of, course_facts, decisions_of
+from RTPipelineLib.course import course_folders
+
+BEFORE = Decisions(
+    (("1.2", "Base", ""), ("1.3", "Boost", "")),
+    (("PTV", "PTV", "60", "30"),),
+    (("LT LUNG", ""), ("Heart", "Heart")),
+)
+
+
+def test_nothing_changed_changes_nothing():
+    assert changes_of(BEFORE, BEFORE, {}) == {}
+
+
+@pytest.mark.parametrize(
+    ("after", "changes"),
+    [
+        (
+            {"plans": (("1.2", "Base", "1"), ("1.3", "Boost", "0,4"))},
+            {"dose": {"plans": {"1.2": 1, "1.3": 0.4}}},
+        ),
+        ({"levels": ()}, {"prescription": []}),
+        (
+            {"levels": (("", "PTV1", "66.6", ""), ("", "", "", ""))},
+            {"prescription": [{"roi": "PTV1", "dose_gy": 66.6}]},
+        ),
+        ({"levels": (("PTV", "", "much", "x"),)},
+         {"prescription": [{"name": "PTV", "dose_gy": "much", "fractions": "x"}]}),
+        (
+            {"names": (("LT LUNG", "Lung_L"), ("Heart", "Heart"))},
+            {"names": {"Old": "Bladder", "LT LUNG": "Lung_L"}},
+        ),
+    ],
+)  # fmt: skip
+def test_changes_become_keys_of_the_file(after, changes):
+    assert changes_of(BEFORE, replace(BEFORE, **after), {"Old": "Bladder"}) == changes
+
+
+def test_a_course_in_words(tmp_path):
+    from RTPipelineLib.cli import main
+    from RTPipelineLib.phantoms.cohort import make_cohort
+
+    make_cohort(tmp_path / "dicom", patients=["DEMO-BROKEN"])
+    stages = "load,structures,dose,quality"
+    folders = [str(tmp_path / name) for name in ("dicom", "out")]
+    main(["run", *folders, "--stages", stages, "--quiet"])
+    (folder,) = course_folders(tmp_path / "out")
+    images, objects, dose, warnings = course_facts(folder)
+    assert [fact.name for fact in images.below] == ["CT Planning CT"]
+    links = [link.text for fact in objects.below for link in fact.below]
+    assert "by the same frame of reference" in links
+    assert dose.text == "decided" and any("highest" in fact.text for fact in dose.below)
+    assert len(warnings.below) == int(warnings.text) > 0
+    decisions = decisions_of(folder)
+    assert len(decisions.plans) == 1 and decisions.levels[0][2] == "66"
