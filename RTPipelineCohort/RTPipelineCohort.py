@@ -58,7 +58,7 @@ class RTPipelineCohortWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from RTPipelineCohortPanels.courses import CoursesPanel
         from RTPipelineCohortPanels.results import ResultsPanel
         from RTPipelineCohortPanels.review import ReviewPanel
-        from RTPipelineLib.panels.run import RunPanel
+        from RTPipelineLib.scene.panels.run import RunPanel
 
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/RTPipelineCohort.ui"))
         self.layout.addWidget(uiWidget)

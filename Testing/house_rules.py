@@ -53,7 +53,6 @@ ROOMS: dict[str, set[str]] = {
     "validation": _STAGES | {"stages", "run", "phantoms"},
     "commands": _STAGES | {"stages", "run", "phantoms", "validation"},
     "cli": {"errors", "messages", "commands"},
-    "panels": {"cohort"},
     "scene": _STAGES | {"stages", "run", "cli", "cohort", "phantoms"},
     "": _STAGES,
     "__main__": {"cli"},
@@ -216,7 +215,7 @@ def _foreign_packages(module: _Module) -> _Found:
     allowed = THIRD_PARTY.get(module.room)
     for node, name, _ in module.imports:
         top = name.split(".")[0]
-        if top in SLICER and module.room not in ("scene", "panels"):
+        if top in SLICER and module.room != "scene":
             yield node, f"{top} is imported outside scene/"
         elif top in HEAVY and id(node) not in module.late:
             yield node, f"{top} is imported at module scope"

@@ -14,7 +14,7 @@ class PipelinePanel:
     """`onFinished(out)` is called when a run has ended: there are new results in `out`."""
 
     def __init__(self, ui, logic, onFinished):
-        from RTPipelineLib.panels.run import RunPanel
+        from RTPipelineLib.scene.panels.run import RunPanel
 
         self.ui, self.logic, self.onFinished = ui, logic, onFinished
         self.folder = None

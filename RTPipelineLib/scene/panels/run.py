@@ -4,7 +4,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..cohort.background import Follower, lives, outcome, running_process, stop_run
+from ...cohort.background import Follower, lives, outcome, running_process, stop_run
 
 POLL_MS = 500
 
