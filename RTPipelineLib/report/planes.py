@@ -7,7 +7,6 @@ a picture are millimetres to the right and downwards from its upper left corner.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -206,24 +205,3 @@ def jpeg(pixels: np.ndarray) -> bytes:
         writer.SetCompressionLevel(QUALITY)
         writer.Execute(SimpleITK.GetImageFromArray(np.ascontiguousarray(pixels)))
         return path.read_bytes()
-
-
-def box_of(structures: Sequence[Contours | Mask]) -> tuple[np.ndarray, np.ndarray] | None:
-    """Lowest and highest corner (LPS mm) around all of them; None where nothing is drawn."""
-    corners = [points for structure in structures if (points := _extent(structure)) is not None]
-    if not corners:
-        return None
-    every = np.concatenate(corners)
-    return every.min(axis=0), every.max(axis=0)
-
-
-def _extent(structure: Contours | Mask) -> np.ndarray | None:
-    if isinstance(structure, Contours):
-        finite = structure.points_mm[np.isfinite(structure.points_mm).all(axis=1)]
-        return finite if len(finite) else None
-    filled = structure.array >= 0.5
-    spans = [np.flatnonzero(filled.any(axis=axes)) for axes in ((0, 1), (0, 2), (1, 2))]
-    if not all(span.size for span in spans):
-        return None
-    i, j, k = (slice(int(span[0]), int(span[-1]) + 1) for span in spans)
-    return structure.grid.crop(k, j, i).corners_mm(edges=True)

@@ -25,13 +25,13 @@ from ..report.planes import (
     Plane,
     Slices,
     View,
-    box_of,
     grey,
     jpeg,
     window_for,
 )
 from ..report.slices import levels_of
 from ..structures.derived import DERIVED
+from ..structures.extent import box_of
 from . import Problem, Task
 from .agreement import is_automatic
 from .derive import read_shares

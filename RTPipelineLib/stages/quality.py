@@ -11,17 +11,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
-import numpy as np
-
 from ..config import Config
 from ..course import Course
 from ..dicom.structures import read_structure_set
 from ..errors import DataError
-from ..model import Contours, Mask
+from ..model import Contours
 from ..platform import write_json
 from ..quality.course import Result, check_course
 from ..quality.flags import raised
 from ..quality.model import CourseFacts, Limits, RaisedFlag, RoiFacts, Row
+from ..structures.extent import box_of
 from . import DONE, PARTIAL, Outcome, Problem, Stage, Task
 from .automatic import STRUCTURE_KINDS
 from .dvh import CROSSCHECK_FILE, METRICS_FILE, TPS_FILE
@@ -160,7 +159,7 @@ def _roi_facts(task: Task, found: dict, problems: list[Problem]) -> Iterator[Roi
     """Every structure that people or programs drew, with the box around it."""
     for roi in (*_drawn(task.course, problems), *further_structures(task, problems)):
         row = found.get((roi.structure_set_uid, roi.number)) or {}
-        low, high = _box(roi)
+        low, high = box_of([roi]) or (None, None)
         yield RoiFacts(
             name=roi.name,
             standard_name=row.get("roi_standard_name") or roi.standard_name,
@@ -182,21 +181,6 @@ def _drawn(course: Course, problems: list[Problem]) -> Iterator[Contours]:
         except DataError as error:
             path = getattr(error, "path", None) or ""
             problems.append(Problem(entry.path, "error", str(error), str(path)))
-
-
-def _box(roi: Contours | Mask) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Lowest and highest corner (LPS mm) of a structure; None where nothing is drawn."""
-    if isinstance(roi, Contours):
-        points = roi.points_mm[np.isfinite(roi.points_mm).all(axis=1)]
-    else:
-        filled = roi.array > 0
-        spans = [np.flatnonzero(filled.any(axis=axes)) for axes in ((0, 1), (0, 2), (1, 2))]
-        if not all(span.size for span in spans):
-            return None, None
-        ends = np.array([[span[0] - 0.5, span[-1] + 0.5] for span in spans])  # i, j, k
-        corners = np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(-1, 3)
-        points = roi.grid.to_lps(corners)
-    return (points.min(axis=0), points.max(axis=0)) if len(points) else (None, None)
 
 
 def _inputs(course: Course) -> Sequence[Path]:

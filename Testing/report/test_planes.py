@@ -18,11 +18,11 @@ from RTPipelineLib.report.planes import (
     CORONAL,
     SAGITTAL,
     View,
-    box_of,
     grey,
     jpeg,
     window_for,
 )
+from RTPipelineLib.structures.extent import box_of
 
 LOW, HIGH = np.array([-60.0, -50.0, -40.0]), np.array([60.0, 50.0, 40.0])
 PLANES = (AXIAL, CORONAL, SAGITTAL)
