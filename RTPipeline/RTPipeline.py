@@ -70,6 +70,7 @@ class RTPipelineWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self.logic = None
         self.courses = []
+        self.panels = []
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
@@ -98,16 +99,39 @@ class RTPipelineWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.doctorButton.connect("clicked(bool)", self.onDoctor)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.setupPanels()
         self.updatePackages()
         self.updateButtons()
+
+    def setupPanels(self):
+        """The sections that work on the shown course."""
+        addLibraryToPath()
+        from RTPipelinePanels.edit import EditPanel
+        from RTPipelinePanels.logic import SceneLogic
+        from RTPipelinePanels.review import ReviewPanel
+        from RTPipelinePanels.view import ViewPanel
+
+        widget = slicer.util.loadUI(self.resourcePath("UI/RTPipelineScene.ui"))
+        self.layout.addWidget(widget)
+        self.sceneUi = slicer.util.childWidgetVariables(widget)
+        widget.setMRMLScene(slicer.mrmlScene)
+        logic = SceneLogic(self.logic)
+        self.editPanel = EditPanel(self.sceneUi, logic, self.say)
+        self.panels = [
+            ViewPanel(self.sceneUi, self.ui.metricsView, logic, self.say),
+            self.editPanel,
+            ReviewPanel(self.sceneUi, logic, self.say),
+        ]
 
     def cleanup(self):
         self.removeObservers()
         if self.pipeline is not None:
             self.pipeline.close()
+        if self.panels:
+            self.editPanel.stop()
 
     def onSceneEndClose(self, caller=None, event=None):
-        self.logic.shown, self.logic.rows = None, []
+        self.logic.forget()
         self.updateButtons()
 
     def updateButtons(self):
@@ -121,6 +145,8 @@ class RTPipelineWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for button, ready, missing in states:
             button.enabled = bool(ready)
             button.toolTip = "" if ready else missing
+        for panel in self.panels:
+            panel.update()
 
     def updatePackages(self):
         missing = self.logic.missingPackages()
@@ -208,9 +234,13 @@ class RTPipelineLogic(ScriptedLoadableModuleLogic):
 
     def __init__(self):
         ScriptedLoadableModuleLogic.__init__(self)
-        self.shown = None
-        self.rows = []
         self.folder = ""
+        self.forget()
+
+    def forget(self):
+        """No course is shown, nothing is computed."""
+        self.shown = self.chart = self.metrics = None
+        self.rows = []
 
     def findCourses(self, folder):
         """The courses of an output folder, of one course, or of a folder of DICOM."""
@@ -224,7 +254,8 @@ class RTPipelineLogic(ScriptedLoadableModuleLogic):
         addLibraryToPath()
         from RTPipelineLib.scene.display import show_course
 
-        self.shown, self.rows = show_course(course), []
+        self.forget()
+        self.shown = show_course(course)
         image, dose = (nodes[0] if nodes else None for nodes in (self.shown.images, self.shown.doses))
         slicer.util.setSliceViewerLayers(background=image, foreground=dose, foregroundOpacity=0.4, fit=True)
         return self.shown.problems
@@ -246,8 +277,13 @@ class RTPipelineLogic(ScriptedLoadableModuleLogic):
         from RTPipelineLib.scene.dvh_course import dvhs_of, show_dvhs
 
         dvhs, self.rows = dvhs_of(self.shown)
-        chart, table = show_dvhs(self.shown, dvhs, self.rows)
-        return table
+        self.chart, self.metrics = show_dvhs(self.shown, dvhs, self.rows)
+        return self.metrics
+
+    def keepRow(self, row):
+        """The metrics of an edited structure, instead of those of its last edit."""
+        keys = ("source", "structure_set", "roi_name")
+        self.rows = [r for r in self.rows if any(r[key] != row[key] for key in keys)] + [row]
 
     def saveCsv(self, path):
         """Write the metrics that were computed last."""

@@ -1,1 +1,1 @@
-"""Sections of the module "RT Pipeline" that need the packages of the pipeline."""
+"""The sections of the panel of module "RT Pipeline", one file each."""

@@ -51,9 +51,7 @@ def show_box(out: Path, structure: str, metric: str) -> slicer.vtkMRMLPlotChartN
     return _shown(chart)
 
 
-def show_scatter(
-    out: Path, structure: str, metric: str, other: str
-) -> slicer.vtkMRMLPlotChartNode:
+def show_scatter(out: Path, structure: str, metric: str, other: str) -> slicer.vtkMRMLPlotChartNode:
     """One metric over another, a point a course. Raises `DataError` without values."""
     found = values_of(out, structure, (metric, other))
     if not found:

@@ -70,6 +70,16 @@ def add_segmentation(
     return node
 
 
+def add_segment(node: slicer.vtkMRMLSegmentationNode, structure: Structure, grid: Grid) -> str:
+    """Add a structure to a segmentation whose lattice `grid` is a part of; the segment's ID."""
+    mask = cropped(voxelise(structure, grid, "coverage"))
+    segmentation = node.GetSegmentation()
+    key = segmentation.GenerateUniqueSegmentID(structure.name)
+    segmentation.AddSegment(_segment(structure, mask, grid, UNKNOWN), key)
+    node.GetDisplayNode().SetSegmentOpacity2DFill(key, 0.0)
+    return key
+
+
 def fine_enough(grid: Grid) -> Grid:
     """The lattice of an image with its pixels divided until they are no larger than
     `LARGEST_PIXEL_MM`; the slices stay, so that contours come back in the planes of the image."""

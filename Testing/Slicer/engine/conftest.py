@@ -2,7 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+
+MODULE = Path(__file__).parents[3] / "RTPipeline" / "RTPipeline.py"
+
+
+@pytest.fixture(scope="session")
+def module(app):
+    """The module "RT Pipeline", from its own file."""
+    from Testing.Slicer.standin.app import load_scripted_module
+
+    return load_scripted_module(str(MODULE), app)
+
+
+@pytest.fixture
+def widget(module, scene):
+    """Its panel; the scene is empty and no folder is chosen."""
+    import slicer
+
+    module.widgetRepresentation()
+    panel = slicer.modules.RTPipelineWidget
+    panel.ui.folderPath.currentPath = ""
+    return panel
 
 
 @pytest.fixture(scope="session")

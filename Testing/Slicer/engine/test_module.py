@@ -8,24 +8,10 @@ import time
 import types
 from pathlib import Path
 
-import pytest
 import slicer
-
-from Testing.Slicer.standin.app import load_scripted_module
 
 MODULE = Path(__file__).parents[3] / "RTPipeline" / "RTPipeline.py"
 LOAD_S = 0.3
-
-
-@pytest.fixture(scope="session")
-def module(app):
-    return load_scripted_module(str(MODULE), app)
-
-
-@pytest.fixture
-def widget(module, scene):
-    module.widgetRepresentation()
-    return slicer.modules.RTPipelineWidget
 
 
 def test_the_file_loads_at_once_and_pulls_nothing_in(app) -> None:
