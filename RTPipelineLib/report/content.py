@@ -55,7 +55,7 @@ class CourseReport:
     rows of `failures`, `goals` of `goals`, `comparisons` of `dvh_tps` and `dvh_crosscheck`,
     `flags` findings of quality control (of the links alone where it did not run), `checks` the
     state of every check, `verdicts` rows of `reviews`, `names` what the stage `structures` found
-    for each ROI, `agreement` rows of `agreement`,
+    for each ROI, `agreement` rows of `agreement`, `slices` the pictures,
     `plots` (title, path) of files relative to this page, `provenance` (what, value), `inputs`
     (file, SHA-256). `units` is how doses are shown, Gy or cGy; all values are in Gy. `bands` says
     what the bands around the curves mean (empty: there are none). `index_href` is the path of the
@@ -116,7 +116,8 @@ class CheckLine:
 
 @dataclass(frozen=True)
 class CohortReport:
-    """Everything that stands on the cohort's page. `tables` are (file name, number of rows)."""
+    """Everything that stands on the cohort's page. `checks` sum up quality control, `bands` and
+    `metrics` the DVHs by standard name; `tables` are (file name, number of rows)."""
 
     title: str = "Cohort"
     courses: tuple[CourseLine, ...] = ()
