@@ -90,6 +90,8 @@ class RTPipelineWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 slicer.util.childWidgetVariables(courseWidget), self.logic, self.onRunFinished
             )
         self.ui.folderPath.connect("currentPathChanged(QString)", self.onFolderChanged)
+        self.ui.databaseBox.connect("activated(int)", self.onPatient)
+        self.showPatients()
         self.ui.courseBox.connect("currentIndexChanged(int)", self.onCourseChanged)
         self.ui.findButton.connect("clicked(bool)", self.onFind)
         self.ui.showButton.connect("clicked(bool)", self.onShow)
@@ -122,6 +124,9 @@ class RTPipelineWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.editPanel,
             ReviewPanel(self.sceneUi, logic, self.say),
         ]
+
+    def enter(self):
+        self.showPatients()
 
     def cleanup(self):
         self.removeObservers()
@@ -171,6 +176,23 @@ class RTPipelineWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.courseBox.clear()
         self.showDecisions()
         self.updateButtons()
+
+    def showPatients(self):
+        """What the DICOM database has now."""
+        box = self.ui.databaseBox
+        box.clear()
+        patients = self.logic.databasePatients()
+        box.addItem(_("choose ...") if patients else _("the DICOM database has none"), "")
+        for key, words in patients:
+            box.addItem(words, key)
+        box.enabled = bool(patients)
+
+    def onPatient(self, number):
+        key = self.ui.databaseBox.itemData(number)
+        if key:
+            with slicer.util.tryWithErrorDisplay(_("The patient could not be read."), waitCursor=True):
+                self.ui.folderPath.currentPath = self.logic.patientFolder(key)
+                self.onFind()
 
     def onCourseChanged(self, number):
         self.showDecisions()
@@ -248,6 +270,20 @@ class RTPipelineLogic(ScriptedLoadableModuleLogic):
         from RTPipelineLib.scene.opening import find_courses
 
         return find_courses(folder)
+
+    def databasePatients(self):
+        """(key, words) of the patients of Slicer's DICOM database."""
+        addLibraryToPath()
+        from RTPipelineLib.scene.database import database_patients
+
+        return database_patients()
+
+    def patientFolder(self, key):
+        """A folder with the files of a patient of the database."""
+        addLibraryToPath()
+        from RTPipelineLib.scene.database import patient_folder
+
+        return str(patient_folder(key, slicer.app.cachePath))
 
     def showCourse(self, course):
         """Load a course into the scene and the slice views; what could not be shown, as sentences."""
