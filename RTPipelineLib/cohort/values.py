@@ -9,9 +9,7 @@ from pathlib import Path
 from ..report.cohort_stats import Band, Point
 from ..report.cohort_tables import CourseDose, Who, read_bands, read_metrics
 
-METRICS, CURVES, COURSES = (
-    f"{name}.parquet" for name in ("dvh_metrics", "dvh_curves", "courses")
-)
+METRICS, CURVES, COURSES = (f"{name}.parquet" for name in ("dvh_metrics", "dvh_curves", "courses"))
 _NOT_METRICS = {"roi_number", "rx_gy", "rx_level", "dose_coverage_percent"}
 
 

@@ -58,7 +58,7 @@ def main(arguments: argparse.Namespace) -> int:
     from ..platform import available_cores
 
     print(f"RT Pipeline {__version__}, Python {platform.python_version()}, {platform.platform()}")
-    print(f"{available_cores()} cores, {_memory_gb():.0f} GB memory")
+    print(f"{available_cores()} cores, {_memory()}")
     missing = []
     for name, use in CORE:
         try:
@@ -118,12 +118,12 @@ def _weights() -> str:
     return f"{len(found)} networks in {folder}"
 
 
-def _memory_gb() -> float:
+def _memory() -> str:
     try:
         import psutil
     except ImportError:
-        return float("nan")
-    return psutil.virtual_memory().total / 1e9
+        return "memory not known without psutil"
+    return f"{psutil.virtual_memory().total / 1e9:.0f} GB memory"
 
 
 def _print_decoders() -> None:

@@ -63,6 +63,7 @@ def show_course(course: OpenCourse, progress: Progress = lambda text: None) -> S
             grid, reference = shown.doses_gy[0].grid, shown.doses[0]
         if grid is not None:
             _show_structures(shown, grid, reference, progress)
+        progress("isodoses")
         for dose in shown.doses[:1]:
             highest = dose.GetImageData().GetScalarRange()[1]
             shown.isodoses = add_isodoses(dose, [round(s * highest, 1) for s in ISODOSES])

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from ..dicom.terms import ANATOMY, Code, Terms
 from ..structures.name_words import BOTH, LEFT, RIGHT
-from ..structures.names import NameRow, Naming, StandardNames
+from ..structures.names import NameRow, StandardNames
 
 TABLE = "structures/tg263.csv"
 # PS3.16 CID 244.
@@ -68,7 +68,7 @@ def tg263() -> StandardNames:
 
 def standard_name_of(name: str) -> str:
     """The standard name of an ROI without a person's decisions and rules; empty: none."""
-    return Naming(tg263()).match(name).standard
+    return tg263().find(name.strip())
 
 
 def terms_of(standard_name: str, interpreted_type: str = "") -> Terms | None:

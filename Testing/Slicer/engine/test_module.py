@@ -122,6 +122,17 @@ def test_batch_takes_the_arguments_of_the_program(repository, tmp_path) -> None:
     assert run("run").returncode == 2
 
 
+def test_the_doctor_says_what_is_there_and_what_is_missing(widget, messages) -> None:
+    widget.ui.doctorButton.click()
+    text = widget.ui.messageText.plainText
+    assert text.startswith("RT Pipeline ") and messages == []
+    lines = {line.split()[0]: line for line in text.splitlines() if line.startswith("  ")}
+    assert "arrays" in lines["numpy"] and "MISSING" not in lines["numpy"]
+    missing = {name for name, line in lines.items() if "MISSING" in line}
+    assert missing == set(widget.logic.missingPackages())
+    assert "nan" not in text.split("numpy")[0]
+
+
 def test_sample_data_is_made_by_a_click_and_only_once(module, app, scene, monkeypatch) -> None:
     from Testing.Slicer.standin.sample_data import build_sample_data_module
 
