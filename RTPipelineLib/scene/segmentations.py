@@ -43,10 +43,11 @@ def add_segmentation(
     made finer in its planes where it is coarse.
 
     Contours become labels by the library's own rule (covered at least one half), since Slicer has
-    no rule for planar contours. Labels of convex structures are smaller than the contours by the sag
-    of the surface over a voxel, (sum of squared voxel sizes) / 12 R^2 of a ball: 2.5 % at R = 8 mm
-    and slices of 4 mm; DVHs come from the contours. Structures without volume stay as empty segments. `terms` gives the
-    codes of a structure by its name; others are called an anatomical structure.
+    no rule for planar contours. Labels are coarser than contours: a ball loses the sag of its
+    surface over a voxel, about (sum of squared voxel sizes) / 12 R^2 of its volume (2 % at R = 8 mm
+    and slices of 4 mm), and a thin tube gains or loses as it lies among the pixels. DVHs come from
+    the contours. Structures without volume stay as empty segments. `terms` gives the codes of a
+    structure by its name; others are called an anatomical structure.
     """
     grid = fine_enough(grid.with_uniform_slices())
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections import defaultdict
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +59,7 @@ def load(folder: str) -> list[tuple[str, float]]:
     assert not shown.problems and len(shown.images) == len(shown.doses) == 1, shown.problems
     (structures,) = shown.structures.values()
     assert len(structures) == 30
-    return [(name, after - at) for (name, at), (_, after) in zip(marks, marks[1:], strict=False)]
+    return [(name, after - at) for (name, at), (_, after) in pairwise(marks)]
 
 
 if __name__ == "__main__":
