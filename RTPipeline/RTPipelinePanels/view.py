@@ -28,7 +28,10 @@ class ViewPanel:
         """Another course, or none: its sources and its highest dose; what is missing is said."""
         shown = self.logic.shown
         if shown is not self.drawn:
-            self.drawn, self.turn = shown, None
+            self.drawn, self.turn = None, None  # the old course's legend goes with its dose
+            self.ui.legendBox.checked = False
+            self.ui.placeLabel.text = ""
+            self.drawn = shown
             self._listSources()
             if shown is not None and shown.doses_gy:
                 self.ui.wholeBox.value = float(shown.doses_gy[0].array_gy.max())
@@ -59,6 +62,8 @@ class ViewPanel:
             slicer.util.setSliceViewerLayers(foregroundOpacity=value / 100)
 
     def onLegend(self, on):
+        if self.drawn is None:
+            return
         with slicer.util.tryWithErrorDisplay(_("The legend could not be shown.")):
             self.logic.showLegend(on)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,7 +53,7 @@ def test_nothing_works_before_a_course_and_says_so(widget) -> None:
 
 def test_a_click_on_a_row_goes_to_centre_hot_and_cold_spot(opened) -> None:
     view, ui = opened.ui.metricsView, opened.sceneUi
-    slice_node = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
+    slice_node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode", "Axial")
     row = row_of(opened, "PTV_54")
     view.scrollTo(view.model().index(row, 0))
     places, texts = [], []
@@ -198,3 +200,23 @@ def test_verdicts_and_edits_of_a_processed_course(
     ui.keepButton.click()
     assert len(list((folder / "edited").glob("RS_*.dcm"))) == 1
     assert messages == []
+
+
+def test_pictures_of_the_sections(opened, tmp_path) -> None:
+    """Every section shows its words; with RTPIPELINE_PICTURES=FOLDER the picture is left there."""
+    folder = Path(os.environ.get("RTPIPELINE_PICTURES") or tmp_path)
+    ui = opened.sceneUi
+    (node,) = opened.logic.shown.segmentations.values()
+    ui.followButton.click()
+    edit(node, "GTV", lambda a: a[: len(a) // 2].fill(0))
+    until(lambda: ui.editLabel.text.startswith("GTV:"))
+    panel = ui.viewSection.parentWidget()
+    panel.resize(520, panel.sizeHint().height())
+    picture = panel.grab()
+    assert picture.save(str(folder / "slicer-sections.png"))
+    image = picture.toImage()
+    across, down = range(0, image.width(), 7), range(0, image.height(), 7)
+    assert len({image.pixel(x, y) for x in across for y in down}) > 5
+    for name in ("viewSection", "editSection", "reviewSection"):
+        assert getattr(ui, name).height > 100
+    assert not ui.legendBox.checked  # what another course had is not claimed of this one

@@ -61,3 +61,22 @@ def test_3d_shows_structures_and_isodoses(shown, folder: Path) -> None:
     spread = picture.max(axis=2) - picture.min(axis=2)
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 500
     assert (spread > 60).sum() > 1000
+
+
+def test_legend_and_isodoses_in_the_slice(shown, folder: Path) -> None:
+    """The legend stands beside the dose."""
+    from RTPipelineLib.scene.layout import show_legend
+    from RTPipelineLib.scene.levels import levels_of, show_isodoses
+    from RTPipelineLib.scene.places import jump, place_of
+    from Testing.Slicer.standin.views import SliceView
+
+    view = SliceView(slicer.mrmlScene, slicer.app.applicationLogic(), "Legend", "Axial", (600, 450))
+    view.set_layers(shown.images[0], shown.doses[0], fg_opacity=0.4)
+    target = next(r for r in shown.structures[next(iter(shown.structures))] if r.name == "PTV_54")
+    jump(place_of(target, shown.doses_gy[0], "hot"))
+    plain = view.array().astype(int)
+    show_legend(shown.doses[0])
+    assert show_isodoses(shown, levels_of("95 80 50", "%", 54.0)) == []
+    picture = view.array().astype(int)
+    view.png(folder / "slicer-legend.png")
+    assert (np.abs(picture - plain).max(axis=2) > 60)[:, 450:].sum() > 300  # the legend, right
