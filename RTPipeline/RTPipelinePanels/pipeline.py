@@ -24,6 +24,8 @@ class PipelinePanel:
         self._columns(ui.plansTable, [_("Plan"), _("Weight (1: the whole plan)")], fixed=(0,))
         self._columns(ui.levelsTable, [_("Level"), _("ROI"), _("Gy"), _("Fractions")])
         self._columns(ui.namesTable, [_("ROI"), _("Standard name")], fixed=(0,))
+        self._columns(ui.ratiosTable, [_("Structure"), _("a/b (Gy)")])
+        ui.addRatioButton.connect("clicked(bool)", self.onAddRatio)
         ui.addLevelButton.connect("clicked(bool)", self.onAddLevel)
         ui.saveDecisionsButton.connect("clicked(bool)", self.onSave)
         ui.outPath.connect("currentPathChanged(QString)", self.onOut)
@@ -48,7 +50,7 @@ class PipelinePanel:
         self.folder = course.folder if made else None
         ui = self.ui
         ui.factsTree.clear()
-        for table in (ui.plansTable, ui.levelsTable, ui.namesTable):
+        for table in (ui.plansTable, ui.levelsTable, ui.namesTable, ui.ratiosTable):
             table.setRowCount(0)
         ui.decisionsLabel.text = ""
         if made:
@@ -56,13 +58,20 @@ class PipelinePanel:
                 self._fill()
             ui.outPath.currentPath = str(self.folder.parent.parent)
         missing = "" if made else _("Run the pipeline first: decisions belong to its output.")
-        ui.saveDecisionsButton.enabled = ui.addLevelButton.enabled = made
-        ui.saveDecisionsButton.toolTip = ui.addLevelButton.toolTip = missing
+        for button in (ui.saveDecisionsButton, ui.addLevelButton, ui.addRatioButton, ui.eqd2Box):
+            button.enabled, button.toolTip = made, missing
         self.run.update()
 
     def _fill(self):
-        from RTPipelineLib.cohort.facts import course_facts, decisions_of
+        from RTPipelineLib.cohort.facts import alpha_betas_of, course_facts, decisions_of
 
+        self.ratios = alpha_betas_of(self.folder.parent.parent)
+        self.ui.eqd2Box.checked = self.ratios.enabled
+        usual = [(_("targets"), self.ratios.target), (_("everything else"), self.ratios.other)]
+        self._rows(self.ui.ratiosTable, [*usual, *self.ratios.structures])
+        for number in range(2):
+            item = self.ui.ratiosTable.item(number, 0)
+            item.setFlags(item.flags() & ~qt.Qt.ItemIsEditable)
         for fact in course_facts(self.folder):
             self.ui.factsTree.addTopLevelItem(self._item(fact))
         self.ui.factsTree.expandToDepth(0)
@@ -99,10 +108,21 @@ class PipelinePanel:
     def onAddLevel(self, checked=False):
         self.ui.levelsTable.setRowCount(self.ui.levelsTable.rowCount + 1)
 
+    def onAddRatio(self, checked=False):
+        self.ui.ratiosTable.setRowCount(self.ui.ratiosTable.rowCount + 1)
+
+    def _wantedRatios(self):
+        from RTPipelineLib.cohort.facts import AlphaBetas
+
+        (_targets, target), (_others, other), *single = self._texts(self.ui.ratiosTable)
+        return AlphaBetas(
+            self.ui.eqd2Box.checked, target, other, tuple(row for row in single if any(row))
+        )
+
     def onSave(self, checked=False):
         """Into overrides.yaml, through the reader's own checks; a wrong value is said and nothing
         is written."""
-        from RTPipelineLib.cohort.facts import Decisions, changes_of
+        from RTPipelineLib.cohort.facts import Decisions, changes_of, save_alpha_betas
         from RTPipelineLib.errors import RTPipelineError
         from RTPipelineLib.overrides import read_course_overrides, save_course_overrides
 
@@ -118,14 +138,18 @@ class PipelinePanel:
         try:
             kept = read_course_overrides(self.folder).names
             changes = changes_of(self.before, after, kept)
+            ratios = self._wantedRatios()
             if changes:
                 save_course_overrides(self.folder, changes)
+            if ratios != self.ratios:
+                save_alpha_betas(self.folder.parent.parent, ratios)
         except RTPipelineError as error:
             self.ui.decisionsLabel.text = str(error)
             return
-        self.before = after
         words = _("Saved. Start the pipeline: only what depends on it runs again.")
-        self.ui.decisionsLabel.text = words if changes else _("Nothing has changed.")
+        same = not changes and ratios == self.ratios
+        self.before, self.ratios = after, ratios
+        self.ui.decisionsLabel.text = _("Nothing has changed.") if same else words
 
     # -- the run
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..config import load_config
 from ..course import Course, read_course
 from ..overrides import read_course_overrides
 from ..stages.facts import read_facts
+from .form import changed_values, save
 
 DOSE_FILE, STRUCTURES_FILE, QUALITY_FILE = (
     "dose/dose.json",
     "structures/structures.json",
     "quality/quality.json",
 )
+CONFIG_FILE = "config.yaml"
 HOW = {
     "referenced": "which it refers to",
     "frame-of-reference": "by the same frame of reference",
@@ -30,6 +34,17 @@ class Fact:
     name: str
     text: str = ""
     below: tuple[Fact, ...] = ()
+
+
+@dataclass(frozen=True)
+class AlphaBetas:
+    """a/b ratios in Gy as texts: whether EQD2 is reported, for targets, for everything else, and
+    for single structures. They hold for all courses of an output folder."""
+
+    enabled: bool
+    target: str
+    other: str
+    structures: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -118,6 +133,30 @@ def decisions_of(folder: Path) -> Decisions:
     names = {str(r["roi_name"]): str(r.get("roi_standard_name") or "") for r in rois}
     names |= own.names
     return Decisions(plans, levels, tuple(names.items()))
+
+
+def alpha_betas_of(out: Path) -> AlphaBetas:
+    """What the configuration of an output folder says. Raises `ConfigError`."""
+    path = out / CONFIG_FILE
+    keys = load_config(path if path.is_file() else None).dose.eqd2
+    ratios = keys.alpha_beta
+    single = tuple((name, f"{value:g}") for name, value in ratios.structures.items())
+    return AlphaBetas(keys.enabled, f"{ratios.target:g}", f"{ratios.other:g}", single)
+
+
+def save_alpha_betas(out: Path, wanted: AlphaBetas) -> None:
+    """Put them into the configuration of an output folder, which its next run uses. Raises
+    `ConfigError` for values that are no ratios, `OutputError` when the file cannot be written."""
+    path = out / CONFIG_FILE
+    values = changed_values(load_config(path if path.is_file() else None))
+    single = {name: _number(text) for name, text in wanted.structures if name or text}
+    values |= {
+        "dose.eqd2.enabled": str(wanted.enabled).lower(),
+        "dose.eqd2.alpha_beta.target": wanted.target,
+        "dose.eqd2.alpha_beta.other": wanted.other,
+        "dose.eqd2.alpha_beta.structures": json.dumps(single),
+    }
+    save(path, values)
 
 
 def changes_of(before: Decisions, after: Decisions, kept: Mapping[str, str]) -> dict[str, object]:

@@ -102,8 +102,19 @@ def test_decide_and_run_again_what_depends_on_it(widget, out, messages):
     levels.setRowCount(1)
     for column, text in enumerate(("PTV_70", "PTV_25", "70", "35")):
         levels.item(0, column).setText(text)
+    panel.ui.eqd2Box.setChecked(True)
+    panel.ui.addRatioButton.click()
+    import qt
+
+    for column, text in enumerate(("Rectum", "none")):
+        panel.ui.ratiosTable.setItem(2, column, qt.QTableWidgetItem(text))
+    panel.ui.saveDecisionsButton.click()
+    assert "expected a number" in panel.ui.decisionsLabel.text
+    panel.ui.ratiosTable.item(2, 1).setText("2.5")
     panel.ui.saveDecisionsButton.click()
     assert "only what depends on it" in panel.ui.decisionsLabel.text
+    panel.ui.saveDecisionsButton.click()
+    assert "Nothing has changed" in panel.ui.decisionsLabel.text
     if PICTURES:
         widget.parent.resize(620, 1700)
         widget.parent.show()
@@ -116,6 +127,8 @@ def test_decide_and_run_again_what_depends_on_it(widget, out, messages):
     assert before["load"] == after["load"] and before["dvh"] != after["dvh"]
     metrics = pandas.read_parquet(out / "results" / "dvh_metrics.parquet")
     assert (metrics.rx_gy == 70.0).any() and metrics.dose_source.str.startswith("sum:").any()
+    ratios = metrics[metrics.roi_name == "Rectum"].EQD2_alpha_beta_Gy
+    assert set(ratios.dropna()) == {2.5}
     assert messages == []
 
 
