@@ -5,9 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import slicer
-
-from Testing.Slicer.standin.app import load_scripted_module
 
 MODULE = Path(__file__).parents[3] / "RTPipelineCohort" / "RTPipelineCohort.py"
 
@@ -34,12 +31,16 @@ def finished(dicom, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def module(app):
+    from Testing.Slicer.standin.app import load_scripted_module
+
     return load_scripted_module(str(MODULE), app)
 
 
 @pytest.fixture
 def widget(module, scene):
     """A new panel."""
+    import slicer
+
     made = module.createNewWidgetRepresentation()
     yield slicer.modules.RTPipelineCohortWidget
     slicer.modules.RTPipelineCohortWidget.cleanup()
