@@ -136,8 +136,7 @@ class PipelinePanel:
             tuple(plans), self._texts(self.ui.levelsTable), self._texts(self.ui.namesTable)
         )
         try:
-            kept = read_course_overrides(self.folder).names
-            changes = changes_of(self.before, after, kept)
+            changes = changes_of(self.before, after, read_course_overrides(self.folder))
             ratios = self._wantedRatios()
             if changes:
                 save_course_overrides(self.folder, changes)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ..config import load_config
 from ..course import Course, read_course
-from ..overrides import read_course_overrides
+from ..errors import ConfigError
+from ..overrides import Overrides, read_course_overrides
 from ..stages.facts import read_facts
 from .form import changed_values, save
 
@@ -159,19 +160,27 @@ def save_alpha_betas(out: Path, wanted: AlphaBetas) -> None:
     save(path, values)
 
 
-def changes_of(before: Decisions, after: Decisions, kept: Mapping[str, str]) -> dict[str, object]:
-    """The keys of `overrides.yaml` that make `after` of `before`; `kept` are names decided earlier.
-    Texts that are no numbers stay texts, so that the reader of the file can say what is wrong."""
+def changes_of(before: Decisions, after: Decisions, own: Overrides) -> dict[str, object]:
+    """The keys of `overrides.yaml` that make `after` of `before`; `own` is what stands in the file,
+    of which only what was changed goes. Texts that are no numbers stay texts, so that the reader of
+    the file can say what is wrong. Raises `ConfigError` for weights that could have no effect."""
     changes: dict[str, object] = {}
     if after.plans != before.plans:
+        if own.dose.get("doses"):
+            raise ConfigError(
+                "overrides.yaml of this course names the doses of the total itself (dose: doses:), "
+                "which weights of plans cannot change; delete that key there first"
+            )
         weights = {uid: _number(text) for uid, _, text in after.plans if text.strip()}
-        changes["dose"] = {"plans": weights} if weights else {}
+        others = {key: value for key, value in own.dose.items() if key != "plans"}
+        changes["dose"] = {**others, "plans": weights} if weights else others
     if after.levels != before.levels:
         changes["prescription"] = [_level(level) for level in after.levels if any(level)]
     if after.names != before.names:
         usual = dict(before.names)
-        new = {roi: name for roi, name in after.names if name and name != usual.get(roi)}
-        changes["names"] = {**kept, **new}
+        touched = {roi: name for roi, name in after.names if name != usual.get(roi)}
+        names = {**own.names, **touched}
+        changes["names"] = {roi: name for roi, name in names.items() if name}
     return changes
 
 

@@ -8,16 +8,23 @@ import pytest
 
 from RTPipelineLib.cohort.facts import Decisions, changes_of, course_facts, decisions_of
 from RTPipelineLib.course import course_folders
+from RTPipelineLib.errors import ConfigError
+from RTPipelineLib.overrides import Overrides
 
 BEFORE = Decisions(
     (("1.2", "Base", ""), ("1.3", "Boost", "")),
     (("PTV", "PTV", "60", "30"),),
-    (("LT LUNG", ""), ("Heart", "Heart")),
+    (("LT LUNG", ""), ("Heart", "Heart"), ("Old", "Bladder")),
 )
+OWN = Overrides(
+    dose={"plans": {"Base": 1}, "normalisation": {"1.4": 60.0}, "registrations": ["1.5"]},
+    names={"Old": "Bladder"},
+)
+OTHERS = {"normalisation": {"1.4": 60.0}, "registrations": ["1.5"]}
 
 
 def test_nothing_changed_changes_nothing():
-    assert changes_of(BEFORE, BEFORE, {}) == {}
+    assert changes_of(BEFORE, BEFORE, OWN) == {}
 
 
 @pytest.mark.parametrize(
@@ -25,7 +32,7 @@ def test_nothing_changed_changes_nothing():
     [
         (
             {"plans": (("1.2", "Base", "1"), ("1.3", "Boost", "0,4"))},
-            {"dose": {"plans": {"1.2": 1, "1.3": 0.4}}},
+            {"dose": {**OTHERS, "plans": {"1.2": 1, "1.3": 0.4}}},
         ),
         ({"levels": ()}, {"prescription": []}),
         (
@@ -35,13 +42,25 @@ def test_nothing_changed_changes_nothing():
         ({"levels": (("PTV", "", "much", "x"),)},
          {"prescription": [{"name": "PTV", "dose_gy": "much", "fractions": "x"}]}),
         (
-            {"names": (("LT LUNG", "Lung_L"), ("Heart", "Heart"))},
+            {"names": (("LT LUNG", "Lung_L"), ("Heart", "Heart"), ("Old", "Bladder"))},
             {"names": {"Old": "Bladder", "LT LUNG": "Lung_L"}},
         ),
+        ({"names": (("LT LUNG", ""), ("Heart", "Heart"), ("Old", ""))}, {"names": {}}),
     ],
 )  # fmt: skip
 def test_changes_become_keys_of_the_file(after, changes):
-    assert changes_of(BEFORE, replace(BEFORE, **after), {"Old": "Bladder"}) == changes
+    assert changes_of(BEFORE, replace(BEFORE, **after), OWN) == changes
+
+
+def test_weights_that_are_taken_back_leave_the_other_decisions_about_the_dose():
+    weighted = replace(BEFORE, plans=(("1.2", "Base", "1"), ("1.3", "Boost", "")))
+    assert changes_of(weighted, BEFORE, OWN) == {"dose": OTHERS}
+
+
+def test_weights_of_plans_beside_an_exact_sum_of_doses_are_refused():
+    weighted = replace(BEFORE, plans=(("1.2", "Base", "1"), ("1.3", "Boost", "")))
+    with pytest.raises(ConfigError, match="delete that key"):
+        changes_of(BEFORE, weighted, Overrides(dose={"doses": {"1.4": 1.0}}))
 
 
 def test_a_course_in_words(tmp_path):
