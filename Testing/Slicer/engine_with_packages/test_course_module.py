@@ -150,3 +150,30 @@ def test_cancel_leaves_no_process_closing_no_error(widget, pelvis, tmp_path, mes
     wait(lambda: panel.run.process is None)
     assert not lives(process) and running_process(tmp_path / "out") is None
     assert panel.ui.startButton.enabled and messages == []
+
+
+def test_the_numbers_are_those_of_the_program(widget, finished, messages):
+    """Of every course of the cohort, each structure under the course's own dose."""
+    from RTPipelineLib.course import course_folders
+
+    metrics = pandas.read_parquet(finished / "results" / "dvh_metrics.parquet")
+    ui, compared = widget.ui, 0
+    ui.folderPath.currentPath = str(finished)
+    ui.findButton.click()
+    assert ui.courseBox.count == len(course_folders(finished))
+    for number in range(ui.courseBox.count):
+        ui.courseBox.setCurrentIndex(number)
+        ui.showButton.click()
+        ui.computeButton.click()
+        course = widget.courses[number]
+        own = metrics[metrics.course_id == course.course_id].set_index(["source", "roi_name"])
+        for row in widget.logic.rows:
+            program = own.loc[(row["source"], row["roi_name"])]
+            for column in ("volume_cc", "Dmean_Gy", "Dmax_Gy", "D95%_Gy", "D0.03cc_Gy"):
+                expected = program[column]
+                found = row.get(column)
+                assert (found is None and pandas.isna(expected)) or found == pytest.approx(
+                    expected, rel=1e-9, nan_ok=True
+                ), (row["roi_name"], column)
+                compared += 1
+    assert compared > 50 and messages == []
