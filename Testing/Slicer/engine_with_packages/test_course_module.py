@@ -177,3 +177,32 @@ def test_the_numbers_are_those_of_the_program(widget, finished, messages):
                 ), (row["roi_name"], column)
                 compared += 1
     assert compared > 50 and messages == []
+
+
+def test_verdict_on_a_course_and_its_page_in_the_export(widget, out, tmp_path, monkeypatch) -> None:
+    """A verdict is bound to the results that Parquet files hold; others make it out of date."""
+    import qt
+
+    from RTPipelineLib.course import course_folders
+
+    widget.ui.folderPath.currentPath = str(out)
+    widget.ui.findButton.click()
+    widget.ui.showButton.click()
+    ui, (folder,) = widget.sceneUi, course_folders(out)
+    ui.reviewerEdit.text = "A. Physicist"
+    ui.commentEdit.text = "two plans"
+    ui.rejectButton.click()
+    assert "A. Physicist: reject the course (current) two plans" in ui.verdictsText.toPlainText()
+    assert len(list((folder / "review").glob("*.json"))) == 1
+    structures = folder / "structures" / "structures.json"
+    facts = json.loads(structures.read_text("utf-8"))
+    facts["rois"][0]["roi_name"] += " again"
+    structures.write_text(json.dumps(facts), "utf-8")
+    widget.updateButtons()
+    assert "(out of date)" in ui.verdictsText.toPlainText()
+    target = tmp_path / "export"
+    monkeypatch.setattr(
+        qt.QFileDialog, "getExistingDirectory", staticmethod(lambda *a: str(target))
+    )
+    ui.exportButton.click()
+    assert {"course.html", "RS_1.dcm", "RD_1.dcm"} <= {path.name for path in target.iterdir()}
