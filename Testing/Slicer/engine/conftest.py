@@ -19,12 +19,13 @@ def module(app):
 
 @pytest.fixture
 def widget(module, scene):
-    """Its panel; the scene is empty and no folder is chosen."""
+    """Its panel; the scene is empty, no folder chosen, nothing said."""
     import slicer
 
     module.widgetRepresentation()
     panel = slicer.modules.RTPipelineWidget
     panel.ui.folderPath.currentPath = ""
+    panel.ui.messageText.setPlainText("")
     return panel
 
 
