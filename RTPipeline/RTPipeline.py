@@ -343,8 +343,6 @@ class RTPipelineLogic(ScriptedLoadableModuleLogic):
 
     def startRun(self, out, courseFolder):
         """Run the pipeline, for the course's patient alone where there is one; its process."""
-        import shutil
-
         from RTPipelineLib.cohort.background import start_run
         from RTPipelineLib.course import read_course
 
@@ -354,7 +352,7 @@ class RTPipelineLogic(ScriptedLoadableModuleLogic):
             arguments += ["--config", config]
         if courseFolder is not None:
             arguments += ["--patients", read_course(courseFolder).patient_id]
-        return start_run(out, arguments, shutil.which("PythonSlicer") or sys.executable)
+        return start_run(out, arguments)
 
     def missingPackages(self):
         """Packages of requirements.txt that this Python lacks, by name."""

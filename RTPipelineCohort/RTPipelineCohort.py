@@ -1,6 +1,5 @@
 """Module "RT Pipeline Cohort" of 3D Slicer: a folder of patients, and a queue of courses to review."""
 
-import shutil
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -246,11 +245,7 @@ class RTPipelineCohortLogic(ScriptedLoadableModuleLogic):
             arguments += ["--roster", self.roster]
         if patients:
             arguments += ["--patients", ",".join(patients)]
-        return start_run(self.out, arguments, self.python())
-
-    def python(self):
-        """The interpreter of Slicer, which has the packages but no scene."""
-        return shutil.which("PythonSlicer") or sys.executable
+        return start_run(self.out, arguments)
 
     # -- courses
 
@@ -371,7 +366,7 @@ class RTPipelineCohortLogic(ScriptedLoadableModuleLogic):
         """Start making the tables anew, with the verdicts given meanwhile; the process number."""
         from RTPipelineLib.cohort.background import start_tables
 
-        return start_tables(self.out, self.python())
+        return start_tables(self.out)
 
     def report(self):
         """The cohort's page; empty when there is none."""

@@ -120,9 +120,14 @@ class PipelinePanel:
         )
 
     def onSave(self, checked=False):
-        """Into overrides.yaml, through the reader's own checks; a wrong value is said and nothing
-        is written."""
-        from RTPipelineLib.cohort.facts import Decisions, changes_of, save_alpha_betas
+        """Into overrides.yaml and the configuration, through their readers' own checks; a wrong
+        value is said and nothing is written."""
+        from RTPipelineLib.cohort.facts import (
+            Decisions,
+            changes_of,
+            save_values,
+            with_alpha_betas,
+        )
         from RTPipelineLib.errors import RTPipelineError
         from RTPipelineLib.overrides import read_course_overrides, save_course_overrides
 
@@ -138,10 +143,12 @@ class PipelinePanel:
         try:
             changes = changes_of(self.before, after, read_course_overrides(self.folder))
             ratios = self._wantedRatios()
+            out = self.folder.parent.parent
+            values = with_alpha_betas(out, ratios)
             if changes:
                 save_course_overrides(self.folder, changes)
             if ratios != self.ratios:
-                save_alpha_betas(self.folder.parent.parent, ratios)
+                save_values(out, values)
         except RTPipelineError as error:
             self.ui.decisionsLabel.text = str(error)
             return

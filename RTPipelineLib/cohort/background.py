@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,24 +34,33 @@ class Progress(NamedTuple):
     course: str
 
 
-def start_run(out: Path, arguments: Sequence[str | Path], python: Path | str = "") -> int:
-    """Start `rtpipeline run ARGUMENTS` and return its process number.
-
-    `python` is the interpreter (default: this one). Raises `OutputError` when the output folder is
-    in use or cannot be written.
-    """
-    return _start(out, ["run", *map(str, arguments), "--progress", "json"], python)
+def start_run(out: Path, arguments: Sequence[str | Path]) -> int:
+    """Start `rtpipeline run ARGUMENTS` and return its process number. Raises `OutputError` when the
+    output folder is in use or cannot be written, `UsageError` where no Python is found."""
+    return _start(out, ["run", *map(str, arguments), "--progress", "json"])
 
 
-def start_tables(out: Path, python: Path | str = "") -> int:
+def start_tables(out: Path) -> int:
     """Start `rtpipeline aggregate` likewise: the tables with the verdicts given meanwhile."""
-    return _start(out, ["aggregate", str(out)], python)
+    return _start(out, ["aggregate", str(out)])
 
 
-def _start(out: Path, arguments: Sequence[str], python: Path | str) -> int:
+def interpreter() -> str:
+    """Slicer's interpreter without a window, which Slicer puts on the path; elsewhere this one."""
+    found = shutil.which("PythonSlicer")
+    if found is None and "python" in Path(sys.executable).name.lower():
+        found = sys.executable
+    if found is None:
+        raise UsageError(
+            "PythonSlicer is not on the path: start Slicer by its own launcher, not by its binary"
+        )
+    return found
+
+
+def _start(out: Path, arguments: Sequence[str]) -> int:
     FolderLock(out).refuse_if_held()
     env = {**os.environ, "PYTHONPATH": _search_path(), "PYTHONUNBUFFERED": "1"}
-    command = [str(python) or sys.executable, "-m", "RTPipelineLib", *arguments]
+    command = [interpreter(), "-m", "RTPipelineLib", *arguments]
     try:
         out.mkdir(parents=True, exist_ok=True)
         with (out / PROGRESS).open("wb") as progress, (out / LOG).open("wb") as log:

@@ -12,7 +12,7 @@ from ..course import Course, read_course
 from ..errors import ConfigError
 from ..overrides import Overrides, read_course_overrides
 from ..stages.facts import read_facts
-from .form import changed_values, save
+from .form import changed_values, read_values, save
 
 DOSE_FILE, STRUCTURES_FILE, QUALITY_FILE = (
     "dose/dose.json",
@@ -145,9 +145,9 @@ def alpha_betas_of(out: Path) -> AlphaBetas:
     return AlphaBetas(keys.enabled, f"{ratios.target:g}", f"{ratios.other:g}", single)
 
 
-def save_alpha_betas(out: Path, wanted: AlphaBetas) -> None:
-    """Put them into the configuration of an output folder, which its next run uses. Raises
-    `ConfigError` for values that are no ratios, `OutputError` when the file cannot be written."""
+def with_alpha_betas(out: Path, wanted: AlphaBetas) -> dict[str, str]:
+    """The values of an output folder's configuration with these ratios, for `save_values`. Raises
+    `ConfigError` for values that are no ratios."""
     path = out / CONFIG_FILE
     values = changed_values(load_config(path if path.is_file() else None))
     single = {name: _number(text) for name, text in wanted.structures if name or text}
@@ -157,7 +157,14 @@ def save_alpha_betas(out: Path, wanted: AlphaBetas) -> None:
         "dose.eqd2.alpha_beta.other": wanted.other,
         "dose.eqd2.alpha_beta.structures": json.dumps(single),
     }
-    save(path, values)
+    read_values(values)
+    return values
+
+
+def save_values(out: Path, values: Mapping[str, str]) -> None:
+    """Make them the configuration of an output folder, which its next run uses. Raises
+    `OutputError` when the file cannot be written."""
+    save(out / CONFIG_FILE, values)
 
 
 def changes_of(before: Decisions, after: Decisions, own: Overrides) -> dict[str, object]:
