@@ -108,6 +108,7 @@ class RTPipelineWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def setupPanels(self):
         """The sections that work on the shown course."""
         addLibraryToPath()
+        from RTPipelinePanels.curves import CurvesPanel
         from RTPipelinePanels.edit import EditPanel
         from RTPipelinePanels.logic import SceneLogic
         from RTPipelinePanels.review import ReviewPanel
@@ -119,7 +120,10 @@ class RTPipelineWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         widget.setMRMLScene(slicer.mrmlScene)
         logic = SceneLogic(self.logic)
         self.editPanel = EditPanel(self.sceneUi, logic, self.say)
+        curves = slicer.util.loadUI(self.resourcePath("UI/RTPipelineCurves.ui"))
+        self.layout.addWidget(curves)
         self.panels = [
+            CurvesPanel(slicer.util.childWidgetVariables(curves), logic, self.ui.metricsView),
             ViewPanel(self.sceneUi, self.ui.metricsView, logic, self.say),
             self.editPanel,
             ReviewPanel(self.sceneUi, logic, self.say),

@@ -75,6 +75,70 @@ class SceneLogic:
             raise ValueError(_("{name} is no longer among the segments.").format(name=name))
         return structure
 
+    # -- curves and goals --------------------------------------------------------------------------
+
+    def missingTables(self):
+        """What the pipeline's own tables need here, in words; empty when they can be read."""
+        from importlib.util import find_spec
+
+        if find_spec(NEEDED) is None:
+            return _("Install the packages first.")
+        made = self.shown is not None and (self.shown.course.folder / "dvh").is_dir()
+        return "" if made else _("Run the pipeline first.")
+
+    def curves(self, chart):
+        """The series that the chart shows, by name."""
+        found = (chart.GetNthPlotSeriesNode(n) for n in range(chart.GetNumberOfPlotSeriesNodes()))
+        return {series.GetName(): series for series in found if series is not None}
+
+    def showCurve(self, chart, series, on):
+        """Draw a curve, or leave it out; the node stays."""
+        drawn = chart.HasPlotSeriesNodeID(series.GetID())
+        if on and not drawn:
+            chart.AddAndObservePlotSeriesNodeID(series.GetID())
+        elif drawn and not on:
+            chart.RemovePlotSeriesNodeID(series.GetID())
+
+    def removeCurve(self, chart, series):
+        """Take a curve and its points out of the scene."""
+        self.showCurve(chart, series, False)
+        slicer.mrmlScene.RemoveNode(series.GetTableNode())
+        slicer.mrmlScene.RemoveNode(series)
+
+    def addPlanningCurves(self, chart):
+        from RTPipelineLib.scene.beside import add_planning_curves
+
+        return add_planning_curves(chart, self.shown.course.folder)
+
+    def addBands(self, chart):
+        from RTPipelineLib.scene.beside import add_bands
+
+        return add_bands(chart, self.shown.course.folder)
+
+    def goals(self):
+        """The clinical goals of the shown course."""
+        from RTPipelineLib.scene.beside import goal_lines
+
+        return goal_lines(self.shown.course.folder)
+
+    def watchCurves(self, chosen):
+        from RTPipelineLib.scene.plot_views import watch_plots
+
+        watch_plots(chosen)
+
+    def structureOfCurve(self, seriesId):
+        """The structure whose curve this is."""
+        series = slicer.mrmlScene.GetNodeByID(seriesId)
+        return series.GetName().partition(" (")[0] if series is not None else ""
+
+    def rowOf(self, table, name):
+        """The row of the metrics that a structure has; None when there is none."""
+        if table is None:
+            return None
+        column = table.GetColumnIndex("roi_name")
+        rows = range(table.GetNumberOfRows())
+        return next((row for row in rows if table.GetCellText(row, column) == name), None)
+
     # -- edit --------------------------------------------------------------------------------------
 
     def segmentNames(self, node):

@@ -13,6 +13,7 @@ from vtk.util.numpy_support import numpy_to_vtk
 from ..cohort.values import band_of_structure, points_of, values_of
 from ..errors import DataError
 from ..report.cohort_stats import SHARES, Band, box_of
+from .plot_views import watch_plots
 
 LABELS = "Course"
 NAME = "Cohort"
@@ -63,16 +64,14 @@ def show_scatter(out: Path, structure: str, metric: str, other: str) -> slicer.v
 
 
 def watch(chosen: Callable[[str, str], None]) -> None:
-    """Call `chosen` with patient and course of a point that is clicked in a plot view. Without a
-    window there is nothing to click."""
-    manager = slicer.app.layoutManager()
-    if manager is None:
-        return
-    for number in range(manager.plotViewCount):
-        view = manager.plotWidget(number).plotView()
-        signal = "dataSelected(vtkStringArray*,vtkCollection*)"
-        view.disconnect(signal)
-        view.connect(signal, lambda ids, points: _tell(ids, points, chosen))
+    """Call `chosen` with patient and course of a point that is clicked in a plot view."""
+
+    def tell(series_id: str, index: int) -> None:
+        found = course_of_point(series_id, index)
+        if found is not None:
+            chosen(*found)
+
+    watch_plots(tell)
 
 
 def course_of_point(series_id: str, index: int) -> tuple[str, str] | None:
@@ -84,18 +83,6 @@ def course_of_point(series_id: str, index: int) -> tuple[str, str] | None:
         return None
     patient, _, course = labels.GetValue(index).rpartition(" / ")
     return patient, course
-
-
-def _tell(
-    ids: vtk.vtkStringArray, points: vtk.vtkCollection, chosen: Callable[[str, str], None]
-) -> None:
-    for number in range(ids.GetNumberOfValues()):
-        indices = points.GetItemAsObject(number)
-        if indices is not None and indices.GetNumberOfValues():
-            found = course_of_point(ids.GetValue(number), int(indices.GetValue(0)))
-            if found is not None:
-                chosen(*found)
-                return
 
 
 def _names(band: Band) -> list[str]:

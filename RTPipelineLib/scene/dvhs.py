@@ -74,6 +74,27 @@ def show_edited(
     return series
 
 
+def add_curve(
+    chart: slicer.vtkMRMLPlotChartNode,
+    name: str,
+    dose_gy: np.ndarray,
+    percent: np.ndarray,
+    line_style: int,
+) -> slicer.vtkMRMLPlotSeriesNode:
+    """One more curve in the colour of the ROI that its name begins with."""
+    series = _series_of(chart, name) or _new_series(chart, name)
+    points = series.GetTableNode()
+    points.RemoveAllColumns()
+    _add_column(points, DOSE_COLUMN, dose_gy)
+    _add_column(points, name, percent)
+    series.SetXColumnName(DOSE_COLUMN)
+    series.SetYColumnName(name)
+    series.SetLineStyle(line_style)
+    own = _series_of(chart, name.rpartition(" (")[0])
+    series.SetColor(*(own.GetColor() if own is not None else (0.5, 0.5, 0.5)))
+    return series
+
+
 def _series_of(
     chart: slicer.vtkMRMLPlotChartNode, name: str
 ) -> slicer.vtkMRMLPlotSeriesNode | None:

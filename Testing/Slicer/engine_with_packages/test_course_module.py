@@ -206,3 +206,92 @@ def test_verdict_on_a_course_and_its_page_in_the_export(widget, out, tmp_path, m
     )
     ui.exportButton.click()
     assert {"course.html", "RS_1.dcm", "RD_1.dcm"} <= {path.name for path in target.iterdir()}
+
+
+def test_curves_goals_and_what_the_planning_system_stored(widget, tmp_path, messages):
+    from RTPipelineLib.cli import main
+    from RTPipelineLib.phantoms.cohort import make_cohort
+
+    make_cohort(tmp_path / "dicom", patients=["DEMO-LUNG"])
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "dvh:\n  goals: " + str(goals_of(tmp_path)) + "\n  uncertainty: {enabled: true}\n"
+    )
+    folders = [str(tmp_path / "dicom"), str(tmp_path / "out")]
+    main(["run", *folders, "--config", str(config), "--quiet"])
+    ui, panel = widget.ui, widget.panels[0]
+    assert not panel.ui.allButton.enabled and "DVHs" in panel.ui.allButton.toolTip
+    ui.folderPath.currentPath = folders[1]
+    ui.findButton.click()
+    ui.showButton.click()
+    ui.computeButton.click()
+    box, table = panel.ui.curveList, panel.ui.goalsTable
+    number = widget.logic.chart.GetNumberOfPlotSeriesNodes()
+    assert box.count == number > 3
+    panel.ui.noneButton.click()
+    assert widget.logic.chart.GetNumberOfPlotSeriesNodes() == 0
+    import qt
+
+    box.item(1).setCheckState(qt.Qt.Checked)
+    assert list(panel.logic.curves(widget.logic.chart)) == [box.item(1).text()]
+    panel.ui.allButton.click()
+    assert widget.logic.chart.GetNumberOfPlotSeriesNodes() == number
+    results = [table.item(row, 3).text() for row in range(table.rowCount)]
+    assert results[0].endswith("fail") and results[-1] == "\N{CHECK MARK} pass"
+    panel.ui.bandBox.setChecked(True)
+    drawn = panel.logic.curves(widget.logic.chart)
+    assert sum(name.endswith((" (low)", " (high)")) for name in drawn) >= 2
+    if PICTURES:
+        widget.parent.resize(620, 2400)
+        widget.parent.show()
+        slicer.app.processEvents()
+        panel.ui.curvesButton.grab().save(str(Path(PICTURES) / "slicer-curves.png"))
+    panel.ui.bandBox.setChecked(False)
+    assert widget.logic.chart.GetNumberOfPlotSeriesNodes() == number
+    panel.ui.planningBox.setChecked(True)
+    stored = any("planning" in name for name in panel.logic.curves(widget.logic.chart))
+    assert stored or "stored no DVHs" in panel.ui.curvesLabel.text
+    series = panel.logic.curves(widget.logic.chart)["GTV"]
+    said = []
+    for _ in range(3):
+        panel.onPoint(series.GetID(), 5)
+        said.append(panel.ui.curvesLabel.text)
+    assert said == ["GTV: centre", "GTV: hot spot", "GTV: cold spot"]
+    assert messages == []
+
+
+def goals_of(folder: Path) -> Path:
+    """A goal that every dose meets and one that none can."""
+    path = folder / "goals.yaml"
+    path.write_text(
+        "goals:\n"
+        "  - {structure: GTV, metric: 'Dmean[Gy]', operator: '>=', limit: 1}\n"
+        "  - {structure: GTV, metric: 'Dmean[Gy]', operator: '<=', limit: 1}\n"
+    )
+    return path
+
+
+def test_a_saved_scene_comes_back(widget, finished, tmp_path, messages):
+    """As Slicer saves it: volumes, segments, chart and tables are there again, and the panel works
+    on a course that is shown anew."""
+    ui = widget.ui
+    ui.folderPath.currentPath = str(finished)
+    ui.findButton.click()
+    ui.showButton.click()
+    ui.computeButton.click()
+    (segmentation,) = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    names = list(segmentation.GetSegmentation().GetSegmentIDs())
+    volumes = {n.GetName() for n in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")}
+    bundle = tmp_path / "course.mrb"
+    assert slicer.mrmlScene.WriteToMRB(str(bundle))
+    slicer.mrmlScene.Clear(0)
+    widget.onSceneEndClose()
+    assert not ui.computeButton.enabled
+    assert slicer.mrmlScene.ReadFromMRB(str(bundle), True)
+    (again,) = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    assert list(again.GetSegmentation().GetSegmentIDs()) == names
+    assert {n.GetName() for n in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")} == volumes
+    (chart,) = slicer.util.getNodesByClass("vtkMRMLPlotChartNode")
+    assert chart.GetNumberOfPlotSeriesNodes() > 3
+    ui.showButton.click()
+    assert ui.computeButton.enabled and messages == []

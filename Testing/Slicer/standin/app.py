@@ -270,6 +270,13 @@ class Application(QtWidgets.QApplication):
         self._logics = core.new_logics(self._scene, self._applogic)
         self._sh = core.SubjectHierarchySync(self._scene)
         self._applogic.SetTemporaryPath(self.temporaryPath)
+        self._remote = slicer.vtkMRMLRemoteIOLogic()
+        self._remote.SetMRMLScene(self._scene)
+        self._remote.GetCacheManager().SetRemoteCacheDirectory(self.temporaryPath)
+        self._remote.AddDataIOToScene()
+        self._dataio = slicer.vtkDataIOManagerLogic()
+        self._dataio.SetMRMLApplicationLogic(self._applogic)
+        self._dataio.SetAndObserveDataIOManager(self._remote.GetDataIOManager())
 
     def mrmlScene(self):
         return self._scene
