@@ -32,7 +32,7 @@ demo: $(STAMP)
 
 # It is built from source: without a compiler its tests skip, with the reason.
 radiomics: $(STAMP)
-	@$(BIN)/python -c 'import radiomics.featureextractor' 2>/dev/null || { \
+	@$(BIN)/python -c 'import radiomics.featureextractor, skimage, trimesh' 2>/dev/null || { \
 	  echo "Building pyradiomics (once; about two minutes) ..."; \
 	  $(PIP) install --constraint constraints.txt $(PYRADIOMICS) >/dev/null 2>&1 || \
 	  echo "pyradiomics could not be built: the tests of radiomics are skipped (Debian, Ubuntu: apt install gcc python3-dev)." >&2; }
