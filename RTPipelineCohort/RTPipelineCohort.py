@@ -167,7 +167,7 @@ class RTPipelineCohortLogic(ScriptedLoadableModuleLogic):
         self.out, self.dicom, self.roster = None, "", ""
         self.reviewer, self.blinded = "", False
         self.shown = None
-        self.reader = None
+        self.ahead = ("", None)
 
     def missingPackages(self):
         """What this Python lacks for whole cohorts, by name."""
@@ -288,9 +288,13 @@ class RTPipelineCohortLogic(ScriptedLoadableModuleLogic):
         from RTPipelineLib.course import open_course
         from RTPipelineLib.scene.display import hide_course, show_course
 
+        name, future = self.ahead
+        prepared = future.result() if name == row.name else None
+        self.ahead = ("", None)
+
         if self.shown is not None:
             hide_course(self.shown)
-        self.shown = show_course(open_course(row.folder))
+        self.shown = show_course(open_course(row.folder), prepared=prepared)
         image, dose = (nodes[0] if nodes else None for nodes in (self.shown.images, self.shown.doses))
         slicer.util.setSliceViewerLayers(
             background=image, foreground=dose, foregroundOpacity=0.4, fit=True
@@ -298,11 +302,12 @@ class RTPipelineCohortLogic(ScriptedLoadableModuleLogic):
         return self.shown.problems
 
     def readAhead(self, row):
-        """Have the files of a course in memory before they are asked for."""
-        from RTPipelineLib.cohort.ahead import read_ahead
+        """Decode the next course while a person looks at this one."""
+        from RTPipelineLib.course import open_course
+        from RTPipelineLib.scene.ahead import prepare_in_background
 
         if row is not None:
-            self.reader = read_ahead(row.folder)
+            self.ahead = (row.name, prepare_in_background(open_course(row.folder)))
 
     # -- review
 

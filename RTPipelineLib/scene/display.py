@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import slicer
 
-from ..course import PLANNING, ImageEntry, OpenCourse
+from ..course import PLANNING, OpenCourse
 from ..dicom.dose import read_dose
 from ..dicom.image import read_series
 from ..dicom.suv import suv_scale
@@ -20,6 +20,7 @@ from ..segmentation.anatomy import terms_of
 from ..stages.facts import read_facts
 from ..stages.nrrd import read_nrrd
 from . import hierarchy
+from .ahead import Prepared, wanted_images
 from .isodoses import add_isodoses
 from .segmentations import add_segmentation
 from .sources import decided_names, sources_of, with_names
@@ -29,8 +30,6 @@ Progress = Callable[[str], None]
 
 # Of the highest dose; drawn unless the caller names levels.
 ISODOSES = (0.5, 0.8, 0.95)
-# Images of a course that are shown; further CT series (phases, cone beams) stay on disk.
-SHOWN = ("CT", "MR", "PT")
 
 
 @dataclass
@@ -49,20 +48,26 @@ class Shown:
     problems: list[str] = field(default_factory=list)
 
 
-def show_course(course: OpenCourse, progress: Progress = lambda text: None) -> Shown:
-    """Load a course into the scene. An object that cannot be read costs itself only."""
+def show_course(
+    course: OpenCourse,
+    progress: Progress = lambda text: None,
+    prepared: Prepared | None = None,
+) -> Shown:
+    """Load a course into the scene, with what was `prepared` of it. An object that cannot be read
+    costs itself only."""
+    prepared = prepared or Prepared()
     facts = course.course
     planning = facts.planning_image
     study = planning.study_uid if planning else next((o.study_uid for o in facts.objects), "")
     with _batch():
         item = hierarchy.course_item(course.patient_id, study, course.course_id)
         shown = Shown(course, item)
-        grid, reference = _show_images(shown, progress)
+        grid, reference = _show_images(shown, prepared, progress)
         _show_doses(shown, progress)
         if grid is None and shown.doses_gy:
             grid, reference = shown.doses_gy[0].grid, shown.doses[0]
         if grid is not None:
-            _show_structures(shown, grid, reference, progress)
+            _show_structures(shown, prepared, grid, reference, progress)
         progress("isodoses")
         for dose in shown.doses[:1]:
             highest = dose.GetImageData().GetScalarRange()[1]
@@ -82,16 +87,16 @@ def hide_course(shown: Shown) -> None:
 
 
 def _show_images(
-    shown: Shown, progress: Progress
+    shown: Shown, prepared: Prepared, progress: Progress
 ) -> tuple[Grid | None, slicer.vtkMRMLScalarVolumeNode | None]:
     """Add the images; the grid and node of the planning image."""
     grid = node = None
-    for entry in _wanted(shown.course.course.images):
+    for entry in wanted_images(shown.course):
         name = entry.description or entry.modality
         progress(f"image {name}")
         with _noting(shown, f"image {name}"):
             paths = shown.course.course.image_paths(entry)
-            volume: Volume = read_series(paths)
+            volume: Volume = prepared.images.get(entry.key) or read_series(paths)
             if entry.modality == "PT":
                 with _noting(shown, f"image {name} is shown in {volume.unit or 'no unit'}"):
                     volume = in_suv(volume, suv_scale(paths))
@@ -107,12 +112,6 @@ def _show_images(
             if entry.role == PLANNING:
                 grid, node = volume.grid, added
     return grid, node
-
-
-def _wanted(images: Sequence[ImageEntry]) -> list[ImageEntry]:
-    """The planning image first; of other CT series none."""
-    planning = [i for i in images if i.role == PLANNING]
-    return planning + [i for i in images if i.role != PLANNING and i.modality in SHOWN[1:]]
 
 
 # -- doses -----------------------------------------------------------------------------------------
@@ -161,7 +160,11 @@ def _made_dose(folder: Path, source: dict) -> Dose:
 
 
 def _show_structures(
-    shown: Shown, grid: Grid, reference: slicer.vtkMRMLScalarVolumeNode, progress: Progress
+    shown: Shown,
+    prepared: Prepared,
+    grid: Grid,
+    reference: slicer.vtkMRMLScalarVolumeNode,
+    progress: Progress,
 ) -> None:
     """A node for everything that holds structures."""
     names: dict[tuple[object, ...], str] = {}
@@ -170,7 +173,7 @@ def _show_structures(
     for found in sources_of(shown.course, grid):
         progress(f"structures {found.name}")
         with _noting(shown, f"structures {found.name}"):
-            content = found.read()
+            content, labels = prepared.contents.get(found.name) or (found.read(), None)
             if not content.structures:
                 continue
             structures = with_names(content.structures, names)
@@ -186,6 +189,7 @@ def _show_structures(
                 source=found.source,
                 terms=known | content.terms,
                 reference=reference,
+                labels=labels,
             )
             hierarchy.place(
                 node,

@@ -38,6 +38,7 @@ def add_segmentation(
     terms: Mapping[str, Terms] | None = None,
     reference: slicer.vtkMRMLScalarVolumeNode | None = None,
     progress: Progress | None = None,
+    labels: Sequence[Mask] | None = None,
 ) -> slicer.vtkMRMLSegmentationNode:
     """A segmentation with one segment a structure, as labelmaps on the lattice of `grid`,
     made finer in its planes where it is coarse.
@@ -47,7 +48,8 @@ def add_segmentation(
     surface over a voxel, about (sum of squared voxel sizes) / 12 R^2 of its volume (2 % at R = 8 mm
     and slices of 4 mm), and a thin tube gains or loses as it lies among the pixels. DVHs come from
     the contours. Structures without volume stay as empty segments. `terms` gives the codes of a
-    structure by its name; others are called an anatomical structure.
+    structure by its name; others are called an anatomical structure. `labels` are those of
+    `labels_of` where they have been made before.
     """
     grid = fine_enough(grid.with_uniform_slices())
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
@@ -61,7 +63,7 @@ def add_segmentation(
     for number, structure in enumerate(structures):
         if progress is not None:
             progress(number, len(structures), structure.name)
-        mask = cropped(voxelise(structure, grid, "coverage"))
+        mask = labels_of(structure, grid) if labels is None else labels[number]
         segments.append(_segment(structure, mask, grid, (terms or {}).get(structure.name, UNKNOWN)))
     modified = node.StartModify()
     for segment in segments:
@@ -73,9 +75,14 @@ def add_segmentation(
     return node
 
 
+def labels_of(structure: Structure, grid: Grid) -> Mask:
+    """The part of a lattice (`fine_enough`) that a structure covers, as a segment has it."""
+    return cropped(voxelise(structure, grid, "coverage"))
+
+
 def add_segment(node: slicer.vtkMRMLSegmentationNode, structure: Structure, grid: Grid) -> str:
     """Add a structure to a segmentation whose lattice `grid` is a part of; the segment's ID."""
-    mask = cropped(voxelise(structure, grid, "coverage"))
+    mask = labels_of(structure, grid)
     segmentation = node.GetSegmentation()
     key = segmentation.GenerateUniqueSegmentID(structure.name)
     segmentation.AddSegment(_segment(structure, mask, grid, UNKNOWN), key)

@@ -307,3 +307,26 @@ def test_slicer_rt_finds_what_it_looks_for(study) -> None:
         tree.GetItemByDataNode(plan), "DicomRtImport.RoiReferencedSeriesUid"
     )
     assert referenced == "1.2.3.0.0" == shown.course.course.planning_image.series_uid
+
+
+def test_a_course_that_was_prepared_in_a_thread_is_the_same(scene, dicom) -> None:
+    from RTPipelineLib.scene.ahead import prepare_in_background
+    from RTPipelineLib.scene.display import show_course
+    from RTPipelineLib.scene.opening import find_courses
+
+    (course,) = find_courses(dicom)
+    prepared = prepare_in_background(course).result(60)
+    assert len(prepared.images) == 1 and len(prepared.contents) >= 1
+    shown = [show_course(course), show_course(course, prepared=prepared)]
+    plain, ahead = ([slicer.util.arrayFromVolume(node) for node in one.images] for one in shown)
+    np.testing.assert_array_equal(plain, ahead)
+    for name, node in shown[0].segmentations.items():
+        other = shown[1].segmentations[name]
+        for number in range(node.GetSegmentation().GetNumberOfSegments()):
+            keys = [n.GetSegmentation().GetNthSegmentID(number) for n in (node, other)]
+            found = [
+                slicer.util.arrayFromSegmentBinaryLabelmap(n, key)
+                for n, key in zip((node, other), keys, strict=True)
+            ]
+            np.testing.assert_array_equal(*found)
+    assert shown[0].problems == shown[1].problems == []
