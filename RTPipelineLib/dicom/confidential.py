@@ -50,6 +50,8 @@ SAFE_PRIVATE = (
     (0x7053, "Philips PET Private Group", 0x09),
     (0x0009, "GEMS_PETD_01", 0x0D),
 )
+# What stands in labels for what identified somebody: the same for all, so that names stay alike.
+TAKEN_OUT = "XXX"
 _TEXTS = {"AE", "CS", "LO", "LT", "SH", "ST", "UC", "UR", "UT"}
 _CLASSES = {
     "ImplementationClassUID",
@@ -79,7 +81,7 @@ def check_profile() -> None:
 def make_confidential(ds: Dataset, key: PseudonymKey) -> None:
     """Replace, clean and remove in place. Values that are not concerned keep their bytes."""
     _Cleaner(ds, key).clean(ds)
-    ds.preamble, ds.file_meta = bytes(128), _file_meta(ds)
+    ds.preamble, ds.file_meta = bytes(128), _file_meta(ds, key)
     codes = []
     for value, meaning in METHODS:
         code = Dataset()
@@ -91,12 +93,18 @@ def make_confidential(ds: Dataset, key: PseudonymKey) -> None:
     ds.LongitudinalTemporalInformationModified = "MODIFIED"
 
 
-def _file_meta(ds: Dataset) -> FileMetaDataset:
-    """How the file is encoded, and nothing of who made or sent it."""
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID = getattr(ds, "file_meta", {}).get("TransferSyntaxUID") or (
+def _file_meta(ds: Dataset, key: PseudonymKey) -> FileMetaDataset:
+    """How the file is encoded and what it is, and nothing of who made or sent it."""
+    meta, before = FileMetaDataset(), getattr(ds, "file_meta", {})
+    meta.TransferSyntaxUID = before.get("TransferSyntaxUID") or (
         ImplicitVRLittleEndian if ds.original_encoding[0] else ExplicitVRLittleEndian
     )
+    if sop_class := ds.get("SOPClassUID") or before.get("MediaStorageSOPClassUID"):
+        meta.MediaStorageSOPClassUID = sop_class
+    if own := ds.get("SOPInstanceUID"):
+        meta.MediaStorageSOPInstanceUID = own
+    elif stated := before.get("MediaStorageSOPInstanceUID"):
+        meta.MediaStorageSOPInstanceUID = key.uid(stated)
     return meta
 
 
@@ -190,7 +198,7 @@ class _Cleaner:
     def _text(self, text: str) -> str:
         for old, new in self._dates.items():
             text = text.replace(old, new)
-        return self._identifiers.sub(self._pseudonym or "REMOVED", text)
+        return self._identifiers.sub(TAKEN_OUT, text)
 
     def _written_dates(self, ds: Dataset) -> Iterator[tuple[str, str]]:
         """The object's days as people write them into labels, and the days that replace them."""

@@ -19,11 +19,10 @@ from ..dicom.confidential import check_profile, make_confidential
 from ..dicom.dataset import read_dataset
 from ..dicom.headers import OTHER, kind_of
 from ..dicom.index_walk import walk_folder
-from ..dicom.new_object import write_dataset
 from ..dicom.pseudonyms import PseudonymKey
 from ..dicom.scan import Refusal, scan_header
 from ..errors import DataError, DicomError, UsageError
-from ..platform import write_json
+from ..platform import atomic_path, write_json
 from .aggregate import failure_row
 from .output import read_run
 from .request import Reporter, RunRequest
@@ -140,6 +139,10 @@ def _copied(path: Path, name: str, copies: Path, key: PseudonymKey) -> tuple[str
             return "", "its pixels show text (Burned In Annotation is YES)"
         patient = str(ds.get("PatientID", "") or "")
         make_confidential(ds, key)
+        copy = f"{key.pseudonym(patient) or 'no-patient-id'}/{key.file_name(name)}.dcm"
+        (copies / copy).parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(copies / copy) as temporary:
+            ds.save_as(temporary, enforce_file_format=False)  # UIDs may be missing, as before
     except DicomError as error:
         return "", error.reason
     except DataError as error:
@@ -147,9 +150,6 @@ def _copied(path: Path, name: str, copies: Path, key: PseudonymKey) -> tuple[str
     except (ValueError, TypeError, AttributeError, KeyError, NotImplementedError) as error:
         return "", f"its values cannot be cleaned ({type(error).__name__})"
     key.note(patient)
-    copy = f"{key.pseudonym(patient) or 'no-patient-id'}/{key.file_name(name)}.dcm"
-    (copies / copy).parent.mkdir(parents=True, exist_ok=True)
-    write_dataset(copies / copy, ds)
     return copy, ""
 
 

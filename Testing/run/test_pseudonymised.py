@@ -168,7 +168,7 @@ def test_intervals_and_links_stay(dicom, runs):
         assert copy.PatientIdentityRemoved == "YES" and copy.PatientBirthDate == ""
         assert copy.SourceImageSequence[0].AcquisitionDateTime.endswith("102030.5+0100")
         if ds.Modality == "RTSTRUCT":
-            assert copy.StructureSetROISequence[0].ROIName.endswith(key.pseudonym(PATIENT))
+            assert copy.StructureSetROISequence[0].ROIName.endswith(" XXX")
             for before, after in zip(ds.ROIContourSequence, copy.ROIContourSequence, strict=True):
                 for one, two in zip(before.ContourSequence, after.ContourSequence, strict=True):
                     assert one.ContourData == two.ContourData
@@ -215,3 +215,24 @@ def test_pseudonyms_and_identifiers_are_never_mixed(dicom, runs, tmp_path, capsy
     inside.write_text(f"output:\n  pseudonymise: {tmp_path}/other\n")
     assert run(dicom, tmp_path / "new", "--config", str(inside)) == 2
     assert "is no key file of pseudonyms" in capsys.readouterr().err
+
+
+def test_objects_without_uids_or_file_meta_are_copied_too(dicom, tmp_path):
+    from RTPipelineLib.dicom.pseudonyms import PseudonymKey as Key
+    from RTPipelineLib.run.pseudonymised import _copied
+
+    source = sorted(dicom.rglob("CT*.dcm"))[1]
+    ds = pydicom.dcmread(source)
+    ds.SOPInstanceUID = ""
+    ds.save_as(tmp_path / "no-uid.dcm")
+    bare = pydicom.dcmread(source)
+    bare.preamble, bare.file_meta = None, pydicom.dataset.FileMetaDataset()
+    with (tmp_path / "bare.dcm").open("wb") as file:
+        pydicom.dcmwrite(file, bare, implicit_vr=False, little_endian=True)
+    key = Key(tmp_path / "key.json")
+    for name in ("no-uid.dcm", "bare.dcm"):
+        copy, reason = _copied(tmp_path / name, name, tmp_path / "copies", key)
+        assert reason == "" and copy
+        again = pydicom.dcmread(tmp_path / "copies" / copy)
+        assert again.PixelData == ds.PixelData and again.PatientName == key.pseudonym(PATIENT)
+        assert again.file_meta.MediaStorageSOPInstanceUID == key.uid(bare.SOPInstanceUID)
