@@ -227,11 +227,20 @@ class SceneLogic:
         ]
         return lines + [str(error) for error in errors]
 
-    def review(self, verdict, by, comment):
-        """Write a verdict on the shown course."""
+    def judged(self):
+        """(name, source) of the structures that can be judged."""
+        if self.whyNoReview():
+            return []
+        from RTPipelineLib.review import structures_of
+
+        return structures_of(self.shown.course.folder)
+
+    def review(self, verdict, by, comment, item="", source=""):
+        """Write a verdict on the shown course or one of its structures."""
         from RTPipelineLib.review import add_verdict
 
-        add_verdict(self.shown.course.folder, verdict, by, comment=comment)
+        folder = self.shown.course.folder
+        add_verdict(folder, verdict, by, roi=item, source=source, comment=comment)
 
     def export(self, folder):
         """Write the course's files into a folder; paths, and sentences on what is missing."""

@@ -10,6 +10,7 @@ class ReviewPanel:
 
     def __init__(self, ui, logic, say):
         self.ui, self.logic, self.say = ui, logic, say
+        self.drawn = None
         for button, verdict, key in (
             (ui.acceptButton, "accept", "Ctrl+Shift+A"),
             (ui.rejectButton, "reject", "Ctrl+Shift+R"),
@@ -26,9 +27,15 @@ class ReviewPanel:
             self.ui.verdictsText.setPlainText("\n".join(self.logic.verdictLines()))
         self.onReviewer()
         shown = self.logic.shown
+        if shown is not self.drawn:
+            self.drawn = shown
+            self.ui.itemBox.clear()
+            self.ui.itemBox.addItem(_("the whole course"), ("", ""))
+            for name, source in self.logic.judged():
+                self.ui.itemBox.addItem(f"{name} ({source})", (name, source))
         self.ui.exportButton.enabled = shown is not None
         self.ui.exportButton.toolTip = (
-            _("Table, curves, RTSTRUCT, RTDOSE and page into a folder.")
+            _("Table, curves, figures, RTSTRUCT, RTDOSE and page into a folder.")
             if shown is not None
             else _("Show a course first.")
         )
@@ -43,7 +50,9 @@ class ReviewPanel:
 
     def onVerdict(self, verdict):
         with slicer.util.tryWithErrorDisplay(_("The verdict was not written.")):
-            self.logic.review(verdict, self.ui.reviewerEdit.text, self.ui.commentEdit.text)
+            item, source = self.ui.itemBox.itemData(self.ui.itemBox.currentIndex)
+            by, comment = self.ui.reviewerEdit.text, self.ui.commentEdit.text
+            self.logic.review(verdict, by, comment, item, source)
             self.ui.commentEdit.text = ""
         self.update()
 

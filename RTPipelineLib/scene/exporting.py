@@ -16,7 +16,7 @@ from .display import Shown
 from .dvh_course import Row, write_csv
 from .edited import export_edited
 
-PAGE = "report/course.html"
+PAGE, FIGURES = "report/course.html", "report/dvh_*"
 
 
 def export_course(
@@ -26,7 +26,8 @@ def export_course(
     chart: slicer.vtkMRMLPlotChartNode | None = None,
 ) -> tuple[list[Path], list[str]]:
     """Write what there is of a course into `folder`: `dvh_metrics.csv`, `dvh_curves.csv`, one
-    `RS_*.dcm` a segmentation, `RD_*.dcm` of the dose shown first (the total), `course.html`.
+    `RS_*.dcm` a segmentation, `RD_*.dcm` of the dose shown first (the total), and of a course that
+    the pipeline has processed `course.html` and the figures of its DVHs.
 
     The paths, and a sentence for each file that could not be written; the rest is. Nothing that
     lies there is overwritten but what an earlier export left under the same name.
@@ -45,6 +46,8 @@ def export_course(
     page = shown.course.folder / PAGE
     if page.is_file():
         jobs.append(("course.html", lambda path: shutil.copyfile(page, path)))
+    for figure in sorted(shown.course.folder.glob(FIGURES)):
+        jobs.append((figure.name, lambda path, figure=figure: shutil.copyfile(figure, path)))
     paths, problems = [], []
     for name, write in jobs:
         try:

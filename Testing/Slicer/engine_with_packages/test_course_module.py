@@ -194,6 +194,10 @@ def test_verdict_on_a_course_and_its_page_in_the_export(widget, out, tmp_path, m
     ui.rejectButton.click()
     assert "A. Physicist: reject the course (current) two plans" in ui.verdictsText.toPlainText()
     assert len(list((folder / "review").glob("*.json"))) == 1
+    ui.itemBox.setCurrentIndex(1)
+    name, source = ui.itemBox.itemData(1)
+    ui.acceptButton.click()
+    assert f"accept {name} (current)" in ui.verdictsText.toPlainText() and source == "clinical"
     structures = folder / "structures" / "structures.json"
     facts = json.loads(structures.read_text("utf-8"))
     facts["rois"][0]["roi_name"] += " again"
@@ -205,7 +209,8 @@ def test_verdict_on_a_course_and_its_page_in_the_export(widget, out, tmp_path, m
         qt.QFileDialog, "getExistingDirectory", staticmethod(lambda *a: str(target))
     )
     ui.exportButton.click()
-    assert {"course.html", "RS_1.dcm", "RD_1.dcm"} <= {path.name for path in target.iterdir()}
+    written = {path.name for path in target.iterdir()}
+    assert {"course.html", "RS_1.dcm", "RD_1.dcm", "dvh_cumulative.png"} <= written
 
 
 def test_curves_goals_and_what_the_planning_system_stored(widget, tmp_path, messages):
