@@ -234,7 +234,8 @@ def _blur_weights(centres_mm: np.ndarray, sigma_mm: float) -> np.ndarray:
     from scipy.special import ndtr
 
     x = centres_mm[:, None] - centres_mm
-    z = np.clip(x / sigma_mm, -40, 40)  # beyond, the Gaussian is 0 in double precision
+    with np.errstate(over="ignore"):  # of next to no blur
+        z = np.clip(x / sigma_mm, -40, 40)  # beyond, the Gaussian is 0 in double precision
     ramp = x * ndtr(z) + sigma_mm * np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
     beyond = (ramp[:, :-1] - ramp[:, 1:]) / np.diff(centres_mm)  # share beyond each gap
     edges = np.ones((len(centres_mm), 1))

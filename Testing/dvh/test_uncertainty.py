@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 from scipy.special import erf
@@ -168,6 +168,7 @@ def test_the_band_of_the_curve_is_the_curve_moved_by_the_shift():
 
 
 @settings(deadline=None, max_examples=8)
+@example((0.0, 0.0, 0.0), 0.0, 2.3e-309, "6-shifts")
 @given(
     st.tuples(*[st.floats(-0.3, 0.3)] * 3),
     st.floats(0, 5),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
@@ -137,6 +137,7 @@ def test_keyholes_enclose_the_same(seed: int, share: float) -> None:
     values[0, 1:-1, 1:-1] = ndimage.uniform_filter(noise, 3)
     ranked = np.sort(values[0, 1:-1, 1:-1], axis=None)
     rank = int(share * len(ranked))
+    assume(ranked[rank + 1] - ranked[rank] > 1e-4)  # a centre within 2^-17 pixel lies on a line
     level = ranked[rank : rank + 2].mean()  # of no pixel: none lies on a line
     loops = [loop for _, loop in closed_loops(level_lines(Cells.of(values), np.array([level])))]
     joined = keyholed(loops)
