@@ -15,12 +15,6 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
-# What pip downloads of them on Linux with Python 3.12 (68 MB), rounded up.
-DOWNLOAD_MB = 70
-# Installed with Slicer: never replaced.
-SHIPPED = ["numpy", "scipy", "SimpleITK", "pydicom", "torch", "requests"]
-
-
 def addLibraryToPath():
     """From source the library lies beside this module's folder; installed it is on the path."""
     home = str(Path(__file__).resolve().parents[1])
@@ -37,8 +31,20 @@ class RTPipeline(ScriptedLoadableModule):
         parent.categories = [translate("qSlicerAbstractCoreModule", "Radiotherapy")]
         parent.dependencies = []
         parent.contributors = ["The RT Pipeline contributors"]
-        parent.helpText = _("Radiotherapy DICOM to linked courses, doses and DVH tables.")
-        parent.acknowledgementText = _("For research use.")
+        parent.helpText = _(
+            "One course of radiotherapy from its DICOM folder to an answer: objects linked into courses, "
+            "doses summed, structures, DVHs and clinical goals, decisions corrected in place, edits "
+            "with their DVH at once, verdicts, export.<br>"
+            "1. Choose a folder of DICOM, a patient of the DICOM database or an output folder and find "
+            "its courses. 2. Run the pipeline, decide what it asks, run again. 3. Show the course, "
+            "compute its DVHs, edit, judge, export.<br>"
+            "Tutorial: the README of the extension."
+        )
+        parent.acknowledgementText = _(
+            "Made by the RT Pipeline contributors on 3D Slicer, VTK, SimpleITK, NumPy, SciPy and pydicom. "
+            "For research; not a medical device. Every table says by which version it was made and "
+            "methods.html of an output folder what to cite."
+        )
         slicer.app.connect("startupCompleted()", registerSampleData)
 
 
@@ -69,6 +75,7 @@ class RTPipelineWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic = None
+        self.saved = None
         self.courses = []
         self.panels = []
 
@@ -79,16 +86,7 @@ class RTPipelineWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = RTPipelineLogic()
-        self.pipeline = None
-        if not self.logic.missingPackages():
-            from RTPipelinePanels.pipeline import PipelinePanel
-
-            courseWidget = slicer.util.loadUI(self.resourcePath("UI/RTPipelineCourse.ui"))
-            self.layout.addWidget(courseWidget)
-            addLibraryToPath()
-            self.pipeline = PipelinePanel(
-                slicer.util.childWidgetVariables(courseWidget), self.logic, self.onRunFinished
-            )
+        self.setupPipeline()
         self.ui.folderPath.connect("currentPathChanged(QString)", self.onFolderChanged)
         self.ui.databaseBox.connect("activated(int)", self.onPatient)
         self.showPatients()
@@ -97,21 +95,35 @@ class RTPipelineWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.showButton.connect("clicked(bool)", self.onShow)
         self.ui.computeButton.connect("clicked(bool)", self.onCompute)
         self.ui.csvButton.connect("clicked(bool)", self.onSave)
-        self.ui.installButton.connect("clicked(bool)", self.onInstall)
-        self.ui.doctorButton.connect("clicked(bool)", self.onDoctor)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
         self.setupPanels()
-        self.updatePackages()
         self.updateButtons()
+        self.saved.takeUp()
+
+    def setupPipeline(self):
+        """The sections that need the packages; without them they are not there."""
+        from RTPipelinePanels.packages import missingPackages
+
+        self.pipeline = None
+        if missingPackages():
+            return
+        from RTPipelinePanels.pipeline import PipelinePanel
+
+        widget = slicer.util.loadUI(self.resourcePath("UI/RTPipelineCourse.ui"))
+        self.layout.addWidget(widget)
+        self.pipeline = PipelinePanel(
+            slicer.util.childWidgetVariables(widget), self.logic, self.onRunFinished
+        )
 
     def setupPanels(self):
         """The sections that work on the shown course."""
-        addLibraryToPath()
         from RTPipelinePanels.curves import CurvesPanel
         from RTPipelinePanels.edit import EditPanel
         from RTPipelinePanels.logic import SceneLogic
+        from RTPipelinePanels.packages import PackagesPanel
         from RTPipelinePanels.review import ReviewPanel
+        from RTPipelinePanels.saved import SavedState
         from RTPipelinePanels.view import ViewPanel
 
         widget = slicer.util.loadUI(self.resourcePath("UI/RTPipelineScene.ui"))
@@ -122,15 +134,19 @@ class RTPipelineWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.editPanel = EditPanel(self.sceneUi, logic, self.say)
         curves = slicer.util.loadUI(self.resourcePath("UI/RTPipelineCurves.ui"))
         self.layout.addWidget(curves)
+        self.curvesPanel = CurvesPanel(slicer.util.childWidgetVariables(curves), logic, self.ui.metricsView)
+        PackagesPanel(self.ui, self.resourcePath("requirements.txt"), self.say, self.setupPipeline)
         self.panels = [
-            CurvesPanel(slicer.util.childWidgetVariables(curves), logic, self.ui.metricsView),
-            ViewPanel(self.sceneUi, self.ui.metricsView, logic, self.say),
+            self.curvesPanel,
+            ViewPanel(self.sceneUi, self.ui.metricsView, logic, self.say, self.curvesPanel.watch),
             self.editPanel,
             ReviewPanel(self.sceneUi, logic, self.say),
         ]
+        self.saved = SavedState(self)
 
     def enter(self):
         self.showPatients()
+        self.saved.enter()
 
     def cleanup(self):
         self.removeObservers()
@@ -138,10 +154,24 @@ class RTPipelineWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.pipeline.close()
         if self.panels:
             self.editPanel.stop()
+            self.curvesPanel.stop()
+            self.saved.close()
 
     def onSceneEndClose(self, caller=None, event=None):
         self.logic.forget()
         self.updateButtons()
+
+    def takeUp(self, folder, course):
+        """Work on the course of a saved scene again."""
+        self.ui.folderPath.currentPath = folder
+        self.listCourses()
+        number = self.ui.courseBox.findText(course)
+        if number < 0:
+            raise ValueError(_("{folder} has no such course any more.").format(folder=folder))
+        self.ui.courseBox.setCurrentIndex(number)
+        for problem in self.logic.takeUp(self.courses[number]):
+            self.say(problem)
+        self.ui.metricsView.setMRMLTableNode(self.logic.metrics)
 
     def updateButtons(self):
         """A disabled button says what is missing."""
@@ -156,20 +186,6 @@ class RTPipelineWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             button.toolTip = "" if ready else missing
         for panel in self.panels:
             panel.update()
-
-    def updatePackages(self):
-        missing = self.logic.missingPackages()
-        self.ui.installButton.enabled = bool(missing)
-        if missing:
-            text = _(
-                "Viewing, DVHs and CSV work now. Whole pipelines also need {names}: about {size} MB "
-                "from PyPI, installed into Slicer's own Python."
-            ).format(names=", ".join(missing), size=DOWNLOAD_MB)
-            self.ui.installButton.toolTip = ""
-        else:
-            text = _("All packages of the pipeline are installed.")
-            self.ui.installButton.toolTip = _("Nothing is missing.")
-        self.ui.packagesLabel.text = text
 
     def say(self, text):
         self.ui.messageText.appendPlainText(text)
@@ -220,17 +236,21 @@ class RTPipelineWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onFind(self, checked=False):
         with slicer.util.tryWithErrorDisplay(_("The folder could not be read."), waitCursor=True):
-            self.courses = self.logic.findCourses(self.ui.folderPath.currentPath)
-            self.ui.courseBox.clear()
-            for course in self.courses:
-                self.ui.courseBox.addItem(f"{course.patient_id} / {course.course_id}")
+            self.listCourses()
         self.updateButtons()
+
+    def listCourses(self):
+        self.courses = self.logic.findCourses(self.ui.folderPath.currentPath)
+        self.ui.courseBox.clear()
+        for course in self.courses:
+            self.ui.courseBox.addItem(f"{course.patient_id} / {course.course_id}")
 
     def onShow(self, checked=False):
         with slicer.util.tryWithErrorDisplay(_("The course could not be shown."), waitCursor=True):
             problems = self.logic.showCourse(self.courses[self.ui.courseBox.currentIndex])
             for problem in problems:
                 self.say(problem)
+            self.saved.remember(self.ui.folderPath.currentPath, self.ui.courseBox.currentText)
         self.updateButtons()
 
     def onCompute(self, checked=False):
@@ -245,21 +265,13 @@ class RTPipelineWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             with slicer.util.tryWithErrorDisplay(_("The table could not be saved.")):
                 self.logic.saveCsv(path)
 
-    def onInstall(self, checked=False):
-        with slicer.util.tryWithErrorDisplay(_("The packages could not be installed."), waitCursor=True):
-            self.logic.installPackages(self.resourcePath("requirements.txt"))
-        self.updatePackages()
-
-    def onDoctor(self, checked=False):
-        with slicer.util.tryWithErrorDisplay(_("The installation could not be checked."), waitCursor=True):
-            self.say(self.logic.doctor())
-
 
 class RTPipelineLogic(ScriptedLoadableModuleLogic):
     """What the panel asks for, without widgets; raises what the library raises."""
 
     def __init__(self):
         ScriptedLoadableModuleLogic.__init__(self)
+        addLibraryToPath()
         self.folder = ""
         self.forget()
 
@@ -270,39 +282,52 @@ class RTPipelineLogic(ScriptedLoadableModuleLogic):
 
     def findCourses(self, folder):
         """The courses of an output folder, of one course, or of a folder of DICOM."""
-        addLibraryToPath()
         from RTPipelineLib.scene.opening import find_courses
 
         return find_courses(folder)
 
     def databasePatients(self):
         """(key, words) of the patients of Slicer's DICOM database."""
-        addLibraryToPath()
         from RTPipelineLib.scene.database import database_patients
 
         return database_patients()
 
     def patientFolder(self, key):
         """A folder with the files of a patient of the database."""
-        addLibraryToPath()
         from RTPipelineLib.scene.database import patient_folder
 
         return str(patient_folder(key, slicer.app.cachePath))
 
     def showCourse(self, course):
-        """Load a course into the scene and the slice views; what could not be shown, as sentences."""
-        addLibraryToPath()
-        from RTPipelineLib.scene.display import show_course
+        """Load a course into the scene and the slice views, instead of what an earlier click loaded
+        of it; what could not be shown, as sentences."""
+        from RTPipelineLib.scene.display import hide_course, is_edited, show_course
 
+        old, notes = self.shown, []
+        if old is not None and old.course.folder == course.folder:
+            if is_edited(old):
+                notes = [_("Segments of this course were edited: they stay in the scene beside the new ones.")]
+            else:
+                hide_course(old)
         self.forget()
         self.shown = show_course(course)
         image, dose = (nodes[0] if nodes else None for nodes in (self.shown.images, self.shown.doses))
         slicer.util.setSliceViewerLayers(background=image, foreground=dose, foregroundOpacity=0.4, fit=True)
+        return notes + self.shown.problems
+
+    def takeUp(self, course):
+        """Work on a course that the scene holds already; what could not be read, as sentences."""
+        from RTPipelineLib.scene.again import last_dvhs, take_up
+
+        self.forget()
+        self.shown = take_up(course)
+        if self.shown is None:
+            return [_("The scene does not hold the course any more: show it again.")]
+        self.chart, self.metrics = last_dvhs(self.shown)
         return self.shown.problems
 
     def showSample(self):
         """Make the synthetic course, if it is not there yet, and show it."""
-        addLibraryToPath()
         from RTPipelineLib.scene.samples import sample_course
 
         return self.showCourse(sample_course(slicer.app.cachePath))
@@ -313,7 +338,6 @@ class RTPipelineLogic(ScriptedLoadableModuleLogic):
 
     def computeDvhs(self):
         """Table of metrics of the shown course; a chart of its curves comes with it."""
-        addLibraryToPath()
         from RTPipelineLib.scene.dvh_course import dvhs_of, show_dvhs
 
         dvhs, self.rows = dvhs_of(self.shown)
@@ -327,14 +351,12 @@ class RTPipelineLogic(ScriptedLoadableModuleLogic):
 
     def saveCsv(self, path):
         """Write the metrics that were computed last."""
-        addLibraryToPath()
         from RTPipelineLib.scene.dvh_course import write_csv
 
         write_csv(path, self.rows)
 
     def inputFolder(self, courseFolder):
         """The DICOM folder of a run: that of the output folder's last run, or the chosen one."""
-        addLibraryToPath()
         from RTPipelineLib.errors import UsageError
         from RTPipelineLib.run.output import read_run
 
@@ -357,34 +379,6 @@ class RTPipelineLogic(ScriptedLoadableModuleLogic):
         if courseFolder is not None:
             arguments += ["--patients", read_course(courseFolder).patient_id]
         return start_run(out, arguments)
-
-    def missingPackages(self):
-        """Packages of requirements.txt that this Python lacks, by name."""
-        from importlib.util import find_spec
-
-        names = {"pandas": "pandas", "pyarrow": "pyarrow", "pydantic": "pydantic", "ruamel.yaml": "ruamel",
-                 "psutil": "psutil", "tqdm": "tqdm"}
-        return [name for name, module in names.items() if find_spec(module) is None]
-
-    def installPackages(self, requirements):
-        """Install into Slicer's Python after Slicer has asked; what Slicer ships stays as it is."""
-        import slicer.packaging
-
-        wanted = slicer.packaging.load_requirements(requirements)
-        slicer.packaging.pip_ensure(wanted, skip_packages=SHIPPED, requester="RTPipeline")
-
-    def doctor(self):
-        """What `rtpipeline doctor` says of this installation."""
-        import contextlib
-        import io
-
-        addLibraryToPath()
-        from RTPipelineLib.cli import main
-
-        text = io.StringIO()
-        with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
-            main(["doctor"])
-        return text.getvalue()
 
 
 class RTPipelineTest(ScriptedLoadableModuleTest):

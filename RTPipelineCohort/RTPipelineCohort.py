@@ -95,6 +95,7 @@ class RTPipelineCohortWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.removeObservers()
         if hasattr(self, "run"):
             self.run.close()
+            self.logic.stopWatching()
 
     def onFolders(self, path):
         """Another output folder: its configuration, its courses, and the run that goes on there."""
@@ -166,7 +167,7 @@ class RTPipelineCohortLogic(ScriptedLoadableModuleLogic):
         addLibraryToPath()
         self.out, self.dicom, self.roster = None, "", ""
         self.reviewer, self.blinded = "", False
-        self.shown = None
+        self.shown = self.clicks = None
         self.ahead = ("", None)
 
     def missingPackages(self):
@@ -365,7 +366,14 @@ class RTPipelineCohortLogic(ScriptedLoadableModuleLogic):
             show_box(self.out, structure, metric)
         else:
             show_scatter(self.out, structure, metric, other)
-        watch(onPoint)
+        self.stopWatching()
+        self.clicks = watch(onPoint)
+
+    def stopWatching(self):
+        """Heed no clicks on charts."""
+        if self.clicks is not None:
+            self.clicks.stop()
+        self.clicks = None
 
     def updateTables(self):
         """Start making the tables anew, with the verdicts given meanwhile; the process number."""

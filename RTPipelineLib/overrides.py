@@ -14,11 +14,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .course import Course
 from .dose.choices import Choices
 from .errors import ConfigError
 from .platform import write_text
+
+if TYPE_CHECKING:
+    from .config import Config
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +45,9 @@ TEMPLATE = """\
 #   - {name: PTV_High, roi: PTV1, dose_gy: 70, fractions: 35}
 # names:                           # standard name of an ROI
 #   "LT LUNG": Lung_L
+# eqd2:                            # these keys of the configuration's dose.eqd2, for this course
+#   enabled: true
+#   alpha_beta: {target: 10, other: 3, structures: {SpinalCord: 2}}
 """
 
 
@@ -53,6 +60,7 @@ class Overrides:
     dose: Mapping[str, object] = field(default_factory=dict)
     prescription: tuple[Mapping[str, object], ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
+    eqd2: Mapping[str, object] = field(default_factory=dict)
 
     def merged_with(self, other: Overrides) -> Overrides:
         """These decisions with those of `other` on top."""
@@ -62,7 +70,20 @@ class Overrides:
             other.dose or self.dose,
             other.prescription or self.prescription,
             {**self.names, **other.names},
+            other.eqd2 or self.eqd2,
         )
+
+    def applied_to(self, config: Config) -> Config:
+        """The configuration as it holds for this course: with its own a/b ratios."""
+        if not self.eqd2:
+            return config
+        from .config.keys import Eqd2
+
+        usual = config.dose.eqd2.model_dump()
+        ratios = {**usual["alpha_beta"], **self.eqd2.get("alpha_beta", {})}
+        eqd2 = Eqd2.model_validate({**usual, **self.eqd2, "alpha_beta": ratios})
+        dose = config.dose.model_copy(update={"eqd2": eqd2})
+        return config.model_copy(update={"dose": dose})
 
 
 def read_course_overrides(folder: Path) -> Overrides:
@@ -122,7 +143,18 @@ def parse_overrides(data: object, where: str) -> Overrides:
         dose=dose,
         prescription=tuple(_levels(data.get("prescription") or [], where)),
         names={str(k): str(v) for k, v in _mapping(data, "names", where).items()},
+        eqd2=_eqd2(_mapping(data, "eqd2", where), where),
     )
+
+
+def _eqd2(keys: Mapping[str, object], where: str) -> Mapping[str, object]:
+    """Checked by the configuration's own rules."""
+    if keys:
+        from .config.keys import Eqd2
+        from .config.reading import section_of
+
+        section_of(keys, Eqd2, f"{where}: eqd2")
+    return keys
 
 
 def _levels(levels: object, where: str) -> list[Mapping[str, object]]:

@@ -35,7 +35,7 @@ ROOMS: dict[str, set[str]] = {
     "dicom": _BASE | {"platform"},
     "course": _BASE | {"platform", "dicom"},
     "linking": _BASE | {"dicom", "course"},
-    "overrides": _BASE | {"platform", "course", "linking", "dose"},
+    "overrides": _BASE | {"platform", "course", "linking", "dose", "config"},
     "structures": _BASE | {"resample", "kernels"},
     "dose": _BASE | {"resample"},
     "dvh": _BASE | {"resample", "kernels", "structures"},

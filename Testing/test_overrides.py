@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from RTPipelineLib.config import Config
 from RTPipelineLib.errors import ConfigError
 from RTPipelineLib.overrides import (
     OVERRIDES_FILE,
@@ -20,6 +21,7 @@ links: {1.2.4: [1.2.5], 1.2.6: 1.2.7}
 dose: {plans: {1.2.4: 1.0}}
 prescription: [{name: High, roi: PTV1, dose_gy: 70, fractions: 35}]
 names: {"LT LUNG": Lung_L}
+eqd2: {enabled: true, alpha_beta: {structures: {Cord: 2}}}
 """
 
 
@@ -37,7 +39,7 @@ def test_the_template_uncommented_is_valid(tmp_path):
     (tmp_path / OVERRIDES_FILE).write_text("\n".join(lines), encoding="utf-8")
     decisions = read_course_overrides(tmp_path)
     assert decisions.planning_image and decisions.links and decisions.dose
-    assert decisions.prescription and decisions.names
+    assert decisions.prescription and decisions.names and decisions.eqd2
 
 
 def test_all_keys(tmp_path):
@@ -73,6 +75,12 @@ def test_a_file_outside_wins_over_the_course(tmp_path):
         ("dose: {plans: {A: .nan}}", "dose, plans: A needs a number, found nan"),
         ("dose: {normalisation: {1.2.3: 0}}", "1.2.3 needs a number of Gy above 0"),
         ("dose: {registrations: {a: b}}", "dose, registrations: expected a list of UIDs"),
+        ("eqd2: {enable: true}", "eqd2.enable is not a key; did you mean enabled?"),
+        ("eqd2: {enabled: 1}", "eqd2.enabled: expected true or false, found 1"),
+        (
+            "eqd2: {alpha_beta: {structures: {Cord: 0}}}",
+            "eqd2.alpha_beta.structures.Cord: expected a number above 0, found 0",
+        ),
         ("- a\n- b", "expected keys and values"),
         ("a: [1", "not valid YAML"),
     ],
@@ -103,3 +111,15 @@ def test_saved_decisions_of_a_new_file_come_with_the_template(tmp_path):
     save_course_overrides(tmp_path, {"names": {"LT LUNG": "Lung_L"}})
     assert (tmp_path / OVERRIDES_FILE).read_text().startswith(TEMPLATE)
     assert read_course_overrides(tmp_path).names == {"LT LUNG": "Lung_L"}
+
+
+def test_ratios_of_a_course_replace_those_of_the_configuration_key_by_key(tmp_path):
+    (tmp_path / OVERRIDES_FILE).write_text(FULL, encoding="utf-8")
+    usual = Config.model_validate(
+        {"dose": {"policy": "each-plan", "eqd2": {"alpha_beta": {"target": 8.0}}}}
+    )
+    own = read_course_overrides(tmp_path).applied_to(usual)
+    assert own.dose.eqd2.enabled and own.dose.policy == "each-plan"
+    ratios = own.dose.eqd2.alpha_beta
+    assert (ratios.target, ratios.other, dict(ratios.structures)) == (8.0, 3.0, {"Cord": 2.0})
+    assert Overrides().applied_to(usual) is usual

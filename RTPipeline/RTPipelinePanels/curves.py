@@ -16,6 +16,7 @@ class CurvesPanel:
         self.chart = None
         self.series = {}
         self.turn = None
+        self.clicks = None
         ui.curveList.connect("itemChanged(QListWidgetItem*)", self.onCurve)
         ui.planningBox.connect("toggled(bool)", self.onPlanning)
         ui.bandBox.connect("toggled(bool)", self.onBand)
@@ -34,8 +35,8 @@ class CurvesPanel:
             self.chart, self.turn = chart, None
             self.ui.planningBox.checked = self.ui.bandBox.checked = False
             self._goals()
-            if chart is not None:
-                self.logic.watchCurves(self.onPoint)
+        if chart is not None:
+            self.watch()
         self._list()
         missing = "" if chart is not None else _("Compute the DVHs first.")
         processed = missing or self.logic.missingTables()
@@ -45,6 +46,18 @@ class CurvesPanel:
         ):  # fmt: skip
             widget.enabled = not why
             widget.toolTip = why
+
+    def watch(self):
+        """Heed clicks in all plot views that there are now."""
+        if self.clicks is None:
+            self.clicks = self.logic.watchCurves(self.onPoint)
+        self.clicks.watch()
+
+    def stop(self):
+        """Heed clicks no more."""
+        if self.clicks is not None:
+            self.clicks.stop()
+        self.clicks = None
 
     def _list(self):
         """Every curve that the chart has had, checked when it shows it."""

@@ -32,13 +32,28 @@ class SceneLogic:
         """Three slices, 3D, chart and metrics."""
         from RTPipelineLib.scene.layout import show_layout
 
-        show_layout(self.module.chart, self.module.metrics)
+        show_layout(self.module.chart, self.module.metrics, self.shown)
 
-    def showLegend(self, on):
-        """The colours of the first dose, in Gy."""
-        from RTPipelineLib.scene.layout import show_legend
+    def layBeside(self, opacity):
+        """Every source of structures in a view of its own."""
+        from RTPipelineLib.scene.layout import show_beside
 
-        show_legend(self.shown.doses[0]).SetVisibility(on)
+        show_beside(self.shown, opacity)
+
+    def showLegend(self, on, unit, whole_gy):
+        """The colours of the first dose in Gy, cGy or % of a dose."""
+        from RTPipelineLib.scene.legend import hide_legend, show_legend
+
+        if on:
+            show_legend(self.shown, unit, whole_gy)
+        else:
+            hide_legend(self.shown)
+
+    def wholeGy(self):
+        """What 100 % is until somebody says otherwise: the prescription, else the highest dose."""
+        from RTPipelineLib.scene.levels import usual_whole_gy
+
+        return usual_whole_gy(self.shown)
 
     def drawIsodoses(self, text, unit, whole_gy):
         """Draw the isodoses of a text; names of those that the dose does not reach."""
@@ -122,9 +137,10 @@ class SceneLogic:
         return goal_lines(self.shown.course.folder)
 
     def watchCurves(self, chosen):
-        from RTPipelineLib.scene.plot_views import watch_plots
+        """Clicks in plot views, from now on and, when it is told to `watch`, in later ones."""
+        from RTPipelineLib.scene.plot_views import PlotClicks
 
-        watch_plots(chosen)
+        return PlotClicks(chosen)
 
     def structureOfCurve(self, seriesId):
         """The structure whose curve this is."""

@@ -52,7 +52,8 @@ class PipelinePanel:
         ui.factsTree.clear()
         for table in (ui.plansTable, ui.levelsTable, ui.namesTable, ui.ratiosTable):
             table.setRowCount(0)
-        ui.decisionsLabel.text = ""
+        for label in (ui.decisionsLabel, *self._labels().values()):
+            label.text = ""
         if made:
             with slicer.util.tryWithErrorDisplay(_("The course could not be read.")):
                 self._fill()
@@ -63,12 +64,13 @@ class PipelinePanel:
         self.run.update()
 
     def _fill(self):
-        from RTPipelineLib.cohort.facts import alpha_betas_of, course_facts, decisions_of
+        from RTPipelineLib.cohort.facts import course_facts, decisions_of
 
-        self.ratios = alpha_betas_of(self.folder.parent.parent)
-        self.ui.eqd2Box.checked = self.ratios.enabled
-        usual = [(_("targets"), self.ratios.target), (_("everything else"), self.ratios.other)]
-        self._rows(self.ui.ratiosTable, [*usual, *self.ratios.structures])
+        self.before = found = decisions_of(self.folder)
+        ratios = found.ratios
+        self.ui.eqd2Box.checked = ratios.enabled
+        usual = [(_("targets"), ratios.target), (_("everything else"), ratios.other)]
+        self._rows(self.ui.ratiosTable, [*usual, *ratios.structures])
         for number in range(2):
             item = self.ui.ratiosTable.item(number, 0)
             item.setFlags(item.flags() & ~qt.Qt.ItemIsEditable)
@@ -76,7 +78,6 @@ class PipelinePanel:
             self.ui.factsTree.addTopLevelItem(self._item(fact))
         self.ui.factsTree.expandToDepth(0)
         self.ui.factsTree.setColumnWidth(NAME, 180)
-        self.before = found = decisions_of(self.folder)
         self._rows(self.ui.plansTable, [(label, weight) for _uid, label, weight in found.plans])
         self._rows(self.ui.levelsTable, found.levels)
         self._rows(self.ui.namesTable, found.names)
@@ -111,51 +112,55 @@ class PipelinePanel:
     def onAddRatio(self, checked=False):
         self.ui.ratiosTable.setRowCount(self.ui.ratiosTable.rowCount + 1)
 
-    def _wantedRatios(self):
-        from RTPipelineLib.cohort.facts import AlphaBetas
+    def _labels(self):
+        """Where a sentence on each key of overrides.yaml stands: below its table."""
+        ui = self.ui
+        return {
+            "dose": ui.plansLabel,
+            "prescription": ui.levelsLabel,
+            "names": ui.namesLabel,
+            "eqd2": ui.ratiosLabel,
+        }
 
-        (_targets, target), (_others, other), *single = self._texts(self.ui.ratiosTable)
-        return AlphaBetas(
-            self.ui.eqd2Box.checked, target, other, tuple(row for row in single if any(row))
+    def _wanted(self):
+        """The decisions as they stand in the tables."""
+        from RTPipelineLib.cohort.facts import AlphaBetas, Decisions
+
+        ui = self.ui
+        weights = self._texts(ui.plansTable)
+        plans = tuple(
+            (uid, label, weight)
+            for (uid, label, _old), (_shown, weight) in zip(self.before.plans, weights, strict=True)
         )
+        (_targets, target), (_others, other), *single = self._texts(ui.ratiosTable)
+        ratios = AlphaBetas(ui.eqd2Box.checked, target, other, tuple(row for row in single if any(row)))
+        return Decisions(plans, self._texts(ui.levelsTable), self._texts(ui.namesTable), ratios)
 
     def onSave(self, checked=False):
-        """Into overrides.yaml and the configuration, through their readers' own checks; a wrong
-        value is said and nothing is written."""
-        from RTPipelineLib.cohort.facts import (
-            Decisions,
-            changes_of,
-            save_values,
-            with_alpha_betas,
-        )
-        from RTPipelineLib.errors import RTPipelineError
+        """Into overrides.yaml; where a value is wrong its table says so and nothing is written."""
+        from RTPipelineLib.cohort.facts import changes_of, problems_of, usual_ratios
         from RTPipelineLib.overrides import read_course_overrides, save_course_overrides
 
-        plans = [
-            (uid, label, weight)
-            for (uid, label, _old), (_shown, weight) in zip(
-                self.before.plans, self._texts(self.ui.plansTable), strict=True
-            )
-        ]
-        after = Decisions(
-            tuple(plans), self._texts(self.ui.levelsTable), self._texts(self.ui.namesTable)
-        )
-        try:
-            changes = changes_of(self.before, after, read_course_overrides(self.folder))
-            ratios = self._wantedRatios()
-            out = self.folder.parent.parent
-            values = with_alpha_betas(out, ratios)
+        with slicer.util.tryWithErrorDisplay(_("The decisions were not saved.")):
+            own, usual = read_course_overrides(self.folder), usual_ratios(self.folder)
+            after = self._wanted()
+            changes = changes_of(self.before, after, own, usual)
+            problems = problems_of(changes)
+            for number, (key, label) in enumerate(self._labels().items()):
+                label.text = problems.get(key, "")
+                if key == next(iter(problems), None):
+                    self.ui.decisionTabs.setCurrentIndex(number)
+            if problems:
+                self.ui.decisionsLabel.text = _("Nothing was saved: a value is wrong.")
+                return
             if changes:
                 save_course_overrides(self.folder, changes)
-            if ratios != self.ratios:
-                save_values(out, values)
-        except RTPipelineError as error:
-            self.ui.decisionsLabel.text = str(error)
-            return
-        words = _("Saved. Start the pipeline: only what depends on it runs again.")
-        same = not changes and ratios == self.ratios
-        self.before, self.ratios = after, ratios
-        self.ui.decisionsLabel.text = _("Nothing has changed.") if same else words
+            self.before = after
+            self.ui.decisionsLabel.text = (
+                _("Saved. Start the pipeline: only what depends on it runs again.")
+                if changes
+                else _("Nothing has changed.")
+            )
 
     # -- the run
 

@@ -9,16 +9,20 @@ class ViewPanel:
     """How the shown course is drawn; the first click on a row of the metrics goes to the middle of
     the structure, the next to its hot spot, the next to its cold spot."""
 
-    def __init__(self, ui, metricsView, logic, say):
+    def __init__(self, ui, metricsView, logic, say, onViews):
         self.ui, self.metricsView, self.logic, self.say = ui, metricsView, logic, say
+        self.onViews = onViews  # called when there may be new views
         self.turn = None
         self.drawn = None
-        for unit in ("%", "Gy", "cGy"):
-            ui.unitBox.addItem(unit)
+        if not ui.unitBox.count:  # else the parameter node has filled it
+            for unit in ("%", "Gy", "cGy"):
+                ui.unitBox.addItem(unit)
         ui.layoutButton.connect("clicked(bool)", self.onLayout)
+        ui.besideButton.connect("clicked(bool)", self.onBeside)
         ui.opacitySlider.connect("valueChanged(int)", self.onOpacity)
         ui.legendBox.connect("toggled(bool)", self.onLegend)
         ui.unitBox.connect("currentIndexChanged(int)", self.onUnit)
+        ui.wholeBox.connect("valueChanged(double)", self.onUnit)
         ui.isodoseButton.connect("clicked(bool)", self.onIsodoses)
         ui.levelsEdit.connect("returnPressed()", self.onIsodoses)
         ui.sourceList.connect("itemChanged(QListWidgetItem*)", self.onSource)
@@ -34,11 +38,16 @@ class ViewPanel:
             self.drawn = shown
             self._listSources()
             if shown is not None and shown.doses_gy:
-                self.ui.wholeBox.value = float(shown.doses_gy[0].array_gy.max())
+                self.ui.wholeBox.value = self.logic.wholeGy()
         missing = "" if shown is not None else _("Show a course first.")
         noDose = missing or ("" if shown.doses else _("The course has no dose."))
         self.ui.layoutButton.enabled = not missing
         self.ui.layoutButton.toolTip = missing or _("Three slices, 3D, DVH chart and metrics.")
+        few = missing or (
+            "" if len(shown.segmentations) > 1 else _("The course has one source of structures only.")
+        )
+        self.ui.besideButton.enabled = not few
+        self.ui.besideButton.toolTip = few or _("Each source of structures in an axial view of its own.")
         for widget in (self.ui.opacitySlider, self.ui.legendBox, self.ui.isodoseButton):
             widget.enabled = not noDose
             widget.toolTip = noDose
@@ -56,6 +65,12 @@ class ViewPanel:
     def onLayout(self, checked=False):
         with slicer.util.tryWithErrorDisplay(_("The views could not be laid out.")):
             self.logic.layOut()
+            self.onViews()
+
+    def onBeside(self, checked=False):
+        with slicer.util.tryWithErrorDisplay(_("The views could not be laid out.")):
+            self.logic.layBeside(self.ui.opacitySlider.value / 100)
+            self._listSources()
 
     def onOpacity(self, value):
         if self.logic.shown is not None:
@@ -65,9 +80,12 @@ class ViewPanel:
         if self.drawn is None:
             return
         with slicer.util.tryWithErrorDisplay(_("The legend could not be shown.")):
-            self.logic.showLegend(on)
+            self.logic.showLegend(on, self.ui.unitBox.currentText, self.ui.wholeBox.value)
 
-    def onUnit(self, index=0):
+    def onUnit(self, value=0):
+        """Of the isodoses that are drawn next, and of the legend at once."""
+        if self.ui.legendBox.checked:
+            self.onLegend(True)
         self.ui.wholeBox.enabled = self.ui.unitBox.currentText == "%"
         self.ui.wholeBox.toolTip = (
             _("The dose that is 100 %, such as the prescription.")

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..config import load_config
+from ..config import Config, load_config
 from ..course import Course, read_course
 from ..errors import ConfigError
-from ..overrides import Overrides, read_course_overrides
+from ..overrides import Overrides, parse_overrides, read_course_overrides
 from ..stages.facts import read_facts
-from .form import changed_values, read_values, save
 
 DOSE_FILE, STRUCTURES_FILE, QUALITY_FILE = (
     "dose/dose.json",
@@ -40,7 +38,7 @@ class Fact:
 @dataclass(frozen=True)
 class AlphaBetas:
     """a/b ratios in Gy as texts: whether EQD2 is reported, for targets, for everything else, and
-    for single structures. They hold for all courses of an output folder."""
+    for single structures."""
 
     enabled: bool
     target: str
@@ -55,11 +53,13 @@ class Decisions:
     plans : (UID, label, weight as a person wrote it or nothing)
     levels : (name, ROI, Gy, fractions) of the prescription
     names : (ROI, standard name) of structures
+    ratios : a/b of the course, those of the configuration where nobody decided
     """
 
     plans: tuple[tuple[str, str, str], ...]
     levels: tuple[tuple[str, str, str, str], ...]
     names: tuple[tuple[str, str], ...]
+    ratios: AlphaBetas
 
 
 def course_facts(folder: Path) -> tuple[Fact, ...]:
@@ -109,7 +109,8 @@ def _dose(dose: Mapping) -> Fact:
 
 
 def decisions_of(folder: Path) -> Decisions:
-    """What stands in `overrides.yaml` and, where nobody decided, what the run found."""
+    """What stands in `overrides.yaml` and, where nobody decided, what the run found. Raises
+    `ConfigError` where that file or the configuration cannot be read."""
     course, own = read_course(folder), read_course_overrides(folder)
     weights = own.dose.get("plans") or {}
     plans = tuple(
@@ -133,51 +134,35 @@ def decisions_of(folder: Path) -> Decisions:
     rois = read_facts(folder, STRUCTURES_FILE).get("rois") or ()
     names = {str(r["roi_name"]): str(r.get("roi_standard_name") or "") for r in rois}
     names |= own.names
-    return Decisions(plans, levels, tuple(names.items()))
+    ratios = _ratios(own.applied_to(_configuration(folder)))
+    return Decisions(plans, levels, tuple(names.items()), ratios)
 
 
-def alpha_betas_of(out: Path) -> AlphaBetas:
-    """What the configuration of an output folder says. Raises `ConfigError`."""
-    path = out / CONFIG_FILE
-    keys = load_config(path if path.is_file() else None).dose.eqd2
+def usual_ratios(folder: Path) -> AlphaBetas:
+    """What the configuration says of a/b, for all courses beside this one. Raises `ConfigError`."""
+    return _ratios(_configuration(folder))
+
+
+def _configuration(folder: Path) -> Config:
+    path = folder.parent.parent / CONFIG_FILE
+    return load_config(path if path.is_file() else None)
+
+
+def _ratios(config: Config) -> AlphaBetas:
+    keys = config.dose.eqd2
     ratios = keys.alpha_beta
     single = tuple((name, f"{value:g}") for name, value in ratios.structures.items())
     return AlphaBetas(keys.enabled, f"{ratios.target:g}", f"{ratios.other:g}", single)
 
 
-def with_alpha_betas(out: Path, wanted: AlphaBetas) -> dict[str, str]:
-    """The values of an output folder's configuration with these ratios, for `save_values`. Raises
-    `ConfigError` for values that are no ratios."""
-    path = out / CONFIG_FILE
-    values = changed_values(load_config(path if path.is_file() else None))
-    single = {name: _number(text) for name, text in wanted.structures if name or text}
-    values |= {
-        "dose.eqd2.enabled": str(wanted.enabled).lower(),
-        "dose.eqd2.alpha_beta.target": wanted.target,
-        "dose.eqd2.alpha_beta.other": wanted.other,
-        "dose.eqd2.alpha_beta.structures": json.dumps(single),
-    }
-    read_values(values)
-    return values
-
-
-def save_values(out: Path, values: Mapping[str, str]) -> None:
-    """Make them the configuration of an output folder, which its next run uses. Raises
-    `OutputError` when the file cannot be written."""
-    save(out / CONFIG_FILE, values)
-
-
-def changes_of(before: Decisions, after: Decisions, own: Overrides) -> dict[str, object]:
+def changes_of(
+    before: Decisions, after: Decisions, own: Overrides, usual: AlphaBetas
+) -> dict[str, object]:
     """The keys of `overrides.yaml` that make `after` of `before`; `own` is what stands in the file,
-    of which only what was changed goes. Texts that are no numbers stay texts, so that the reader of
-    the file can say what is wrong. Raises `ConfigError` for weights that could have no effect."""
+    of which only what was changed goes, and `usual` are the ratios that need no decision. Texts
+    that are no numbers stay texts, so that `problems_of` can say what is wrong."""
     changes: dict[str, object] = {}
     if after.plans != before.plans:
-        if own.dose.get("doses"):
-            raise ConfigError(
-                "overrides.yaml of this course names the doses of the total itself (dose: doses:), "
-                "which weights of plans cannot change; delete that key there first"
-            )
         weights = {uid: _number(text) for uid, _, text in after.plans if text.strip()}
         others = {key: value for key, value in own.dose.items() if key != "plans"}
         changes["dose"] = {**others, "plans": weights} if weights else others
@@ -188,7 +173,32 @@ def changes_of(before: Decisions, after: Decisions, own: Overrides) -> dict[str,
         touched = {roi: name for roi, name in after.names if name != usual.get(roi)}
         names = {**own.names, **touched}
         changes["names"] = {roi: name for roi, name in names.items() if name}
+    if after.ratios != before.ratios:
+        changes["eqd2"] = {} if after.ratios == usual else _eqd2(after.ratios)
     return changes
+
+
+def problems_of(changes: Mapping[str, object]) -> dict[str, str]:
+    """What is wrong with changes, a sentence by key; keys that are right have none."""
+    found = {}
+    for key, value in changes.items():
+        try:
+            parse_overrides({key: value} if value else {}, "")
+        except ConfigError as error:
+            found[key] = "\n".join(line.lstrip(": ") for line in str(error).splitlines())
+    dose = changes.get("dose") or {}
+    if dose.get("doses") and dose.get("plans"):
+        found["dose"] = (
+            "overrides.yaml of this course names the doses of the total itself (dose: doses:), "
+            "which weights of plans cannot change; delete that key there first"
+        )
+    return found
+
+
+def _eqd2(ratios: AlphaBetas) -> dict[str, object]:
+    single = {name: _number(text) for name, text in ratios.structures if name or text}
+    alpha_beta = {"target": _number(ratios.target), "other": _number(ratios.other)}
+    return {"enabled": ratios.enabled, "alpha_beta": {**alpha_beta, "structures": single}}
 
 
 def _level(level: tuple[str, str, str, str]) -> dict[str, object]:

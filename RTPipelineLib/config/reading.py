@@ -80,6 +80,17 @@ def read_section(path: Path, model: type[T], *, list_key: str = "") -> T:
     return section
 
 
+def section_of(data: Mapping[str, object], model: type[T], where: str) -> T:
+    """Plain values as one part of the configuration. Raises `ConfigError` with one line, beginning
+    with `where`, for everything that is wrong in them."""
+    try:
+        return model.model_validate_json(json.dumps(data, default=str))
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        lines = [f"{where}.{_sentence(detail, data, model)}" for detail in details]
+        raise ConfigError("\n".join(lines)) from None
+
+
 def _read(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8-sig")

@@ -25,7 +25,8 @@ class CohortMethods:
     states the prescription, and the modality of the planning image; `models` are those that
     segmented. `excluded` (what, why, courses) lists results that are missing. `versions` are
     (program, versions, courses). `features` is the text on image features with references of its
-    own, a paragraph a line; empty without any.
+    own, a paragraph a line; empty without any. `own_eqd2` counts the courses whose EQD2 or a/b
+    a user decided.
     """
 
     courses: int
@@ -38,6 +39,7 @@ class CohortMethods:
     excluded: Sequence[tuple[str, str, int]]
     versions: Sequence[tuple[str, str, int]]
     features: str = ""
+    own_eqd2: int = 0
 
 
 def methods_page(facts: CohortMethods) -> str:
@@ -144,14 +146,24 @@ def _doses(facts: CohortMethods, cited: list[str]) -> str:
         f"it was settled: {_listed(facts.decisions)}. Prescriptions by: "
         f"{_listed(facts.prescriptions)}; none was assumed."
     )
-    if keys.eqd2.enabled:
-        a_b = keys.eqd2.alpha_beta
-        text += (
-            " Equieffective doses in 2 Gy fractions were calculated voxel by voxel with the "
-            f"linear-quadratic model {_cite(cited, EQD2_SOURCE)}, a/b {a_b.target:g} Gy for "
-            f"targets and {a_b.other:g} Gy for other structures unless listed otherwise."
-        )
-    return text
+    return text + (_eqd2(facts, cited) if keys.eqd2.enabled or facts.own_eqd2 else "")
+
+
+def _eqd2(facts: CohortMethods, cited: list[str]) -> str:
+    keys = facts.config.dose.eqd2
+    ratios = (
+        f", a/b {keys.alpha_beta.target:g} Gy for targets and {keys.alpha_beta.other:g} Gy for "
+        "other structures unless listed otherwise"
+    )
+    own = (
+        f" For {facts.own_eqd2} of {facts.courses} courses a user decided on EQD2 or its a/b; the "
+        "a/b of every value stands beside it."
+    )
+    return (
+        " Equieffective doses in 2 Gy fractions were calculated voxel by voxel with the "
+        f"linear-quadratic model {_cite(cited, EQD2_SOURCE)}{ratios if keys.enabled else ''}."
+        f"{own if facts.own_eqd2 else ''}"
+    )
 
 
 def _structures(facts: CohortMethods, cited: list[str]) -> str:

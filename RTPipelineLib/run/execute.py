@@ -149,8 +149,9 @@ def _run(
     if overrides is None and stage.decisions:
         return _undecidable(stage, folder)
     decisions = overrides or Overrides()
+    own = decisions.applied_to(config)
     try:
-        return stage.run(Task(course, folder, output, config, decisions, progress))
+        return stage.run(Task(course, folder, output, own, decisions, progress))
     except RTPipelineError as error:
         return _failed(stage, error)
     except MemoryError:

@@ -14,6 +14,7 @@ from ..report.feature_methods import feature_methods
 from ..report.methods import CohortMethods, methods_page
 from ..stages import FAILED, PARTIAL, SKIPPED
 from ..stages.automatic import SEGMENTATION_FILE
+from ..stages.dose import DOSE_FILE
 from ..stages.facts import read_facts
 from .cohort_report import ON_REQUEST
 from .ledger import valid_record
@@ -31,6 +32,7 @@ def write_methods(out: Path, config: Config) -> Path:
     missing: Counter[tuple[str, str]] = Counter()
     versions: Counter[tuple[str, str]] = Counter()
     models: dict[str, None] = {}
+    own_eqd2 = 0
     for folder in course_folders(out):
         for stage in (*_EXPECTED, *ON_REQUEST):
             record = valid_record(folder, stage)
@@ -45,6 +47,7 @@ def write_methods(out: Path, config: Config) -> Path:
         with suppress(DataError):  # a damaged file is a failure of its own, told by the tables
             for row in read_facts(folder, SEGMENTATION_FILE).get("models") or ():
                 models.setdefault(str(row["model"]))
+            own_eqd2 += "eqd2_decided" in read_facts(folder, DOSE_FILE)
     facts = CohortMethods(
         courses=len(courses),
         patients=courses.patient_id.nunique(),
@@ -56,6 +59,7 @@ def write_methods(out: Path, config: Config) -> Path:
         excluded=[(stage, why, count) for (stage, why), count in sorted(missing.items())],
         versions=[(name, version, count) for (name, version), count in sorted(versions.items())],
         features=feature_methods(config, results),
+        own_eqd2=own_eqd2,
     )
     path = results / "methods.html"
     write_text(path, methods_page(facts))

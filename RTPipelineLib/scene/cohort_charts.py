@@ -13,7 +13,7 @@ from vtk.util.numpy_support import numpy_to_vtk
 from ..cohort.values import band_of_structure, points_of, values_of
 from ..errors import DataError
 from ..report.cohort_stats import SHARES, Band, box_of
-from .plot_views import watch_plots
+from .plot_views import PlotClicks
 
 LABELS = "Course"
 NAME = "Cohort"
@@ -63,15 +63,16 @@ def show_scatter(out: Path, structure: str, metric: str, other: str) -> slicer.v
     return _shown(chart)
 
 
-def watch(chosen: Callable[[str, str], None]) -> None:
-    """Call `chosen` with patient and course of a point that is clicked in a plot view."""
+def watch(chosen: Callable[[str, str], None]) -> PlotClicks:
+    """Call `chosen` with patient and course of a point that is clicked in a plot view, until the
+    result is told to stop."""
 
     def tell(series_id: str, index: int) -> None:
         found = course_of_point(series_id, index)
         if found is not None:
             chosen(*found)
 
-    watch_plots(tell)
+    return PlotClicks(tell)
 
 
 def course_of_point(series_id: str, index: int) -> tuple[str, str] | None:

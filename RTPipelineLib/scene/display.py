@@ -22,7 +22,7 @@ from ..stages.nrrd import read_nrrd
 from . import hierarchy
 from .ahead import Prepared, wanted_images
 from .isodoses import add_isodoses
-from .segmentations import add_segmentation
+from .segmentations import add_segmentation, labels_state
 from .sources import decided_names, sources_of, with_names
 from .volumes import add_dose, add_volume, in_suv
 
@@ -35,7 +35,8 @@ ISODOSES = (0.5, 0.8, 0.95)
 @dataclass
 class Shown:
     """The nodes of one course. `doses_gy` and `structures` are what the nodes were made of;
-    `problems` has a sentence for every object that could not be shown."""
+    `problems` has a sentence for every object that could not be shown, `states` what the labels of
+    each segmentation were then."""
 
     course: OpenCourse
     item: int
@@ -45,6 +46,7 @@ class Shown:
     isodoses: list[slicer.vtkMRMLModelNode] = field(default_factory=list)
     doses_gy: list[Dose] = field(default_factory=list)
     structures: dict[str, list[Structure]] = field(default_factory=dict)
+    states: dict[str, tuple] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
 
@@ -77,6 +79,12 @@ def show_course(
     return shown
 
 
+def is_edited(shown: Shown) -> bool:
+    """Whether the voxels of a segment are others than they were, or a segment came or went."""
+    nodes = shown.segmentations.items()
+    return any(labels_state(node) != shown.states[name] for name, node in nodes)
+
+
 def hide_course(shown: Shown) -> None:
     """Take a course and all of its nodes out of the scene."""
     with _batch():
@@ -94,11 +102,11 @@ def _show_images(
     for entry in wanted_images(shown.course):
         name = entry.description or entry.modality
         progress(f"image {name}")
-        with _noting(shown, f"image {name}"):
+        with noting(shown, f"image {name}"):
             paths = shown.course.course.image_paths(entry)
             volume: Volume = prepared.images.get(entry.key) or read_series(paths)
             if entry.modality == "PT":
-                with _noting(shown, f"image {name} is shown in {volume.unit or 'no unit'}"):
+                with noting(shown, f"image {name} is shown in {volume.unit or 'no unit'}"):
                     volume = in_suv(volume, suv_scale(paths))
             added = add_volume(volume, f"{entry.modality} {name}")
             hierarchy.place(
@@ -119,29 +127,32 @@ def _show_images(
 
 def _show_doses(shown: Shown, progress: Progress) -> None:
     """What the stage `dose` made, or else every dose as it was exported."""
-    course = shown.course
-    sources = ()
-    with _noting(shown, "dose"):
-        sources = read_facts(course.folder, "dose/dose.json").get("sources") or ()
-    ordered = sorted(sources, key=lambda source: source["role"] != "total")
-    found = [(s["name"], lambda s=s: _made_dose(course.folder, s), "") for s in ordered]
-    if not found:
-        found = [
-            (
-                entry.label or entry.summary.get("summation_type") or "dose",
-                lambda entry=entry: read_dose(course.course.path_of(entry)),
-                entry.sop_uid,
-            )
-            for entry in course.course.of_kind("rtdose")
-        ]
-    for name, read, uid in found:
+    for name, read, uid in doses_of(shown.course, shown):
         progress(f"dose {name}")
-        with _noting(shown, f"dose {name}"):
+        with noting(shown, f"dose {name}"):
             dose = read()
             node = add_dose(dose, f"Dose {name}")
             hierarchy.place(node, shown.item, modality="RTDOSE", uid=uid, frame_uid=dose.frame_uid)
             shown.doses.append(node)
             shown.doses_gy.append(dose)
+
+
+def doses_of(course: OpenCourse, shown: Shown) -> list[tuple[str, Callable[[], Dose], str]]:
+    """(name, how to read it, SOP Instance UID) of every dose of a course, the total first."""
+    sources = ()
+    with noting(shown, "dose"):
+        sources = read_facts(course.folder, "dose/dose.json").get("sources") or ()
+    if sources:
+        ordered = sorted(sources, key=lambda source: source["role"] != "total")
+        return [(s["name"], lambda s=s: _made_dose(course.folder, s), "") for s in ordered]
+    return [
+        (
+            entry.label or entry.summary.get("summation_type") or "dose",
+            lambda entry=entry: read_dose(course.course.path_of(entry)),
+            entry.sop_uid,
+        )
+        for entry in course.course.of_kind("rtdose")
+    ]
 
 
 def _made_dose(folder: Path, source: dict) -> Dose:
@@ -168,11 +179,11 @@ def _show_structures(
 ) -> None:
     """A node for everything that holds structures."""
     names: dict[tuple[object, ...], str] = {}
-    with _noting(shown, "names of structures"):
+    with noting(shown, "names of structures"):
         names = decided_names(shown.course)
     for found in sources_of(shown.course, grid):
         progress(f"structures {found.name}")
-        with _noting(shown, f"structures {found.name}"):
+        with noting(shown, f"structures {found.name}"):
             content, labels = prepared.contents.get(found.name) or (found.read(), None)
             if not content.structures:
                 continue
@@ -200,6 +211,7 @@ def _show_structures(
             )
             shown.segmentations[found.name] = node
             shown.structures[found.name] = structures
+            shown.states[found.name] = labels_state(node)
 
 
 # -- the scene -------------------------------------------------------------------------------------
@@ -216,7 +228,7 @@ def _batch() -> Iterator[None]:
 
 
 @contextmanager
-def _noting(shown: Shown, what: str) -> Iterator[None]:
+def noting(shown: Shown, what: str) -> Iterator[None]:
     """A failure to read becomes a sentence of `problems`."""
     try:
         yield

@@ -52,7 +52,8 @@ def dvhs_of(
 def show_dvhs(
     shown: Shown, dvhs: list[DVH], rows: list[Row], number: int = 0
 ) -> tuple[slicer.vtkMRMLPlotChartNode, slicer.vtkMRMLTableNode]:
-    """A chart and a table of metrics beside the course's other nodes."""
+    """A chart and a table of metrics beside the course's other nodes, instead of earlier ones."""
+    _remove_dvhs(shown)
     name = f"DVH {shown.doses[number].GetName()}"
     colours = {
         s.name: s.colour_rgb for found in shown.structures.values() for s in found if s.colour_rgb
@@ -63,6 +64,13 @@ def show_dvhs(
     for node in (chart, table, *curves, *series):
         hierarchy.place(node, shown.item)
     return chart, table
+
+
+def _remove_dvhs(shown: Shown) -> None:
+    """Charts, metrics and curves of the course, those of edits too."""
+    for kind in ("vtkMRMLPlotChartNode", "vtkMRMLPlotSeriesNode", "vtkMRMLTableNode"):
+        for node in hierarchy.nodes_of(shown.item, kind):
+            slicer.mrmlScene.RemoveNode(node)
 
 
 def write_csv(path: str | Path, rows: list[Row]) -> None:

@@ -11,6 +11,7 @@ from vtk.util.numpy_support import numpy_to_vtk
 
 from ..model import DVH
 from ..segmentation.terms import colour_of
+from . import hierarchy
 
 DOSE_COLUMN = "Dose (Gy)"
 # Points of a curve in the scene; the tables of the library keep every step.
@@ -109,6 +110,8 @@ def _new_series(chart: slicer.vtkMRMLPlotChartNode, name: str) -> slicer.vtkMRML
     series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
     series.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleNone)
     chart.AddAndObservePlotSeriesNodeID(series.GetID())
+    for node in (points, series):
+        hierarchy.place_beside(node, chart)
     return series
 
 
@@ -137,6 +140,7 @@ def add_metrics(rows: Sequence[Mapping[str, object]], name: str) -> slicer.vtkMR
     """A table of one row a ROI; columns as the first row has them."""
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", name)
     node.SetUseColumnTitleAsColumnHeader(True)
+    node.SetAttribute("RTPipeline.Metrics", "1")
     for column in rows[0] if rows else ():
         values = vtk.vtkStringArray()
         values.SetName(column)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import slicer
+import vtk
 from slicer import vtkMRMLSubjectHierarchyConstants as Names
 
 # The study's dose unit, where SlicerRT's modules look for it.
 DOSE_UNIT, DOSE_UNIT_VALUE = "DicomRtImport.DoseUnitName", "DicomRtImport.DoseUnitValue"
+# A course's folder, by patient and course.
+COURSE = "RTPipeline.Course"
 # The series that structures were drawn on, where its export looks for it.
 REFERENCED_SERIES = "DicomRtImport.RoiReferencedSeriesUid"
 
@@ -25,7 +28,24 @@ def course_item(patient_id: str, study_uid: str, course_id: str) -> int:
     tree.SetItemAttribute(study, Names.GetDICOMStudyInstanceUIDAttributeName(), study_uid)
     tree.SetItemAttribute(study, DOSE_UNIT, "Gy")
     tree.SetItemAttribute(study, DOSE_UNIT_VALUE, "1.0")
-    return tree.CreateFolderItem(study, course_id)
+    item = tree.CreateFolderItem(study, course_id)
+    tree.SetItemAttribute(item, COURSE, _course_name(patient_id, course_id))
+    return item
+
+
+def find_course(patient_id: str, course_id: str) -> int:
+    """The folder that a course was given last; 0 when the scene has none."""
+    # what a loaded scene brings is not yet part of the tree when it says that it was loaded
+    tree = slicer.vtkMRMLSubjectHierarchyNode.ResolveSubjectHierarchy(slicer.mrmlScene)
+    items = vtk.vtkIdList()
+    tree.GetItemChildren(tree.GetSceneItemID(), items, True)
+    every = (items.GetId(n) for n in range(items.GetNumberOfIds()))
+    name = _course_name(patient_id, course_id)
+    return max((i for i in every if tree.GetItemAttribute(i, COURSE) == name), default=0)
+
+
+def _course_name(patient_id: str, course_id: str) -> str:
+    return f"{patient_id}/{course_id}"
 
 
 def place(
@@ -50,6 +70,22 @@ def place(
         tree.SetItemAttribute(item, REFERENCED_SERIES, series_uid)
     if frame_uid:
         tree.SetItemAttribute(item, Names.GetDICOMFrameOfReferenceUIDAttributeName(), frame_uid)
+
+
+def place_beside(node: slicer.vtkMRMLNode, other: slicer.vtkMRMLNode) -> None:
+    """Hang a node where another one hangs, if that does."""
+    tree = _tree()
+    item = tree.GetItemByDataNode(other)
+    if item:
+        place(node, tree.GetItemParent(item))
+
+
+def nodes_of(folder: int, kind: str) -> list[slicer.vtkMRMLNode]:
+    """The nodes of a class that hang in a folder, in their order."""
+    tree, items = _tree(), vtk.vtkIdList()
+    tree.GetItemChildren(folder, items, True)
+    found = (tree.GetItemDataNode(items.GetId(n)) for n in range(items.GetNumberOfIds()))
+    return [node for node in found if node is not None and node.IsA(kind)]
 
 
 def remove(folder: int) -> None:

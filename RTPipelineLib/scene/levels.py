@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import slicer
 
 from ..errors import UsageError
+from ..stages.facts import read_facts
 from . import hierarchy
 from .display import Shown
 from .isodoses import add_isodoses
@@ -28,15 +29,29 @@ def levels_of(text: str, unit: str, of_gy: float = 0.0) -> list[Level]:
 
     Raises `UsageError` for what is no number above 0, and for percent of no dose.
     """
-    if unit not in UNITS:
-        raise UsageError(f"{unit!r} is no unit of isodoses; one of {', '.join(UNITS)}")
-    if unit == PERCENT and not of_gy > 0:
-        raise UsageError("percent of what dose? Say which dose in Gy is 100 %")
-    factor = {GY: 1.0, CGY: 0.01, PERCENT: of_gy / 100}[unit]
+    factor = gy_per(unit, of_gy)
     values = {_number(word) for word in text.replace(",", " ").replace(";", " ").split()}
     if not values:
         raise UsageError("write at least one isodose level, such as 95 80 50")
     return [Level(value * factor, f"{value:g} {unit}") for value in sorted(values, reverse=True)]
+
+
+def gy_per(unit: str, of_gy: float = 0.0) -> float:
+    """How many Gy one of the unit is. Raises `UsageError` for percent of no dose."""
+    if unit not in UNITS:
+        raise UsageError(f"{unit!r} is no unit of isodoses; one of {', '.join(UNITS)}")
+    if unit == PERCENT and not of_gy > 0:
+        raise UsageError("percent of what dose? Say which dose in Gy is 100 %")
+    return {GY: 1.0, CGY: 0.01, PERCENT: of_gy / 100}[unit]
+
+
+def usual_whole_gy(shown: Shown) -> float:
+    """The highest level of the prescription that the pipeline found; where there is none, the
+    highest dose."""
+    facts = read_facts(shown.course.folder, "dose/dose.json")
+    levels = (facts.get("prescription") or {}).get("levels") or ()
+    highest = float(shown.doses_gy[0].array_gy.max())
+    return max((float(level["dose_gy"]) for level in levels), default=highest)
 
 
 def show_isodoses(shown: Shown, levels: Sequence[Level], number: int = 0) -> list[Level]:

@@ -128,6 +128,17 @@ def mask_of(node: slicer.vtkMRMLSegmentationNode, key: str) -> Mask | None:
     return _mask(segmentation.GetSegment(key), segmentation.GetSegmentIndex(key) + 1)
 
 
+def labels_state(node: slicer.vtkMRMLSegmentationNode) -> tuple:
+    """What changes when the voxels of a segment do, or when a segment comes or goes; names, colours
+    and what is seen change nothing."""
+    segmentation = node.GetSegmentation()
+    found = []
+    for key in segmentation.GetSegmentIDs():
+        labels = segmentation.GetSegment(key).GetRepresentation(LABELMAP)
+        found.append((key, labels.GetMTime() if labels is not None else 0))
+    return tuple(found)
+
+
 def terminology(terms: Terms) -> str:
     """Codes as Slicer's segments store them."""
 

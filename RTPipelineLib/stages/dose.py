@@ -98,6 +98,8 @@ def _run(task: Task) -> Outcome:
         "prescription": asdict(prescription),
         "sources": entries,
     }
+    if task.overrides.eqd2:
+        facts["eqd2_decided"] = task.config.dose.eqd2.model_dump()
     write_json(task.output / "dose.json", facts)
     return _outcome(decision, entries, problems)
 
@@ -319,6 +321,6 @@ STAGE = Stage(
     uses=("register",),
     parts=("objects", "links", "sum_of"),
     sections=("dose", "prescription"),
-    decisions=("dose", "prescription"),
+    decisions=("dose", "prescription", "eqd2"),
     version=3,
 )

@@ -232,7 +232,7 @@ STAGE = Stage(
     uses=("load", "segment", "structures"),
     parts=("objects", "links", "sum_of"),
     sections=("dose", "structures", "dvh"),
-    decisions=("names", "dose"),
+    decisions=("names", "dose", "eqd2"),
     edited=True,
     version=5,
 )

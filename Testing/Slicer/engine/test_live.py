@@ -7,16 +7,19 @@ import time
 import numpy as np
 import pytest
 import slicer
+import vtk
 
 from RTPipelineLib.dvh.engine import compute_dvh
-from RTPipelineLib.errors import DataError
+from RTPipelineLib.errors import DataError, UsageError
 from RTPipelineLib.geometry import Grid
 from RTPipelineLib.model import Contours, Dose, Mask, Volume
 from RTPipelineLib.scene.dvh_course import dvhs_of, show_dvhs
 from RTPipelineLib.scene.dvhs import show_edited
-from RTPipelineLib.scene.layout import LAYOUT_ID, show_layout, show_legend
+from RTPipelineLib.scene.layout import BESIDE_ID, LAYOUT_ID, show_beside, show_layout
+from RTPipelineLib.scene.legend import hide_legend, show_legend
 from RTPipelineLib.scene.live import LiveDvhs
 from RTPipelineLib.scene.places import jump, place_of
+from RTPipelineLib.scene.plot_views import PlotClicks
 from RTPipelineLib.scene.segmentations import add_segmentation, mask_of, masks_of
 from RTPipelineLib.scene.volumes import add_volume
 
@@ -129,25 +132,104 @@ def test_the_slices_go_where_they_are_sent(shown) -> None:
     assert (low <= point).all() and (point <= high).all()
 
 
-def test_the_layout_has_every_view_and_shows_the_chart(shown) -> None:
+def views_of(layout, number: int) -> list[str]:
     import xml.etree.ElementTree as ET
 
-    assert not show_layout()  # no views here: nothing happens
-    layout = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLayoutNode")
+    description = layout.GetLayoutDescription(number)
+    return [v.get("class") for v in ET.fromstring(description).iter("view")]
+
+
+def test_the_layout_has_every_view_and_shows_the_chart(shown) -> None:
+    manager = slicer.app.layoutManager()
+    layout = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
     chart, table = show_dvhs(shown, *dvhs_of(shown))
-    assert show_layout(chart, table)
-    assert layout.GetViewArrangement() == LAYOUT_ID
-    kinds = [
-        v.get("class") for v in ET.fromstring(layout.GetLayoutDescription(LAYOUT_ID)).iter("view")
-    ]
-    assert kinds == ["vtkMRMLSliceNode"] * 3 + [
+    assert show_layout(chart, table, shown)
+    assert manager.layout == layout.GetViewArrangement() == LAYOUT_ID
+    assert views_of(layout, LAYOUT_ID) == ["vtkMRMLSliceNode"] * 3 + [
         "vtkMRMLViewNode",
         "vtkMRMLPlotViewNode",
         "vtkMRMLTableViewNode",
     ]
-    selection = slicer.app.applicationLogic().GetSelectionNode()
-    assert selection.GetActivePlotChartID() == chart.GetID()
-    assert selection.GetActiveTableID() == table.GetID()
-    legend = show_legend(shown.doses[0])
-    assert show_legend(shown.doses[0]) is legend and legend.GetTitleText() == "Dose (Gy)"
-    slicer.mrmlScene.RemoveNode(layout)
+    assert manager.sliceViewNames() == ["Red", "Green", "Yellow"] and manager.plotViewCount == 1
+    assert manager.plotWidget(0).mrmlPlotViewNode().GetPlotChartNodeID() == chart.GetID()
+    table_view = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLTableViewNode")
+    assert table_view.GetTableNodeID() == table.GetID()
+
+
+def test_each_source_has_a_view_of_its_own_at_the_same_place(shown) -> None:
+    """Five sources (more than a row) of the same contours, then two, then over each other again."""
+    (name,) = shown.segmentations
+    grid = shown.doses_gy[0].grid
+    for number in range(4):
+        node = add_segmentation(shown.structures[name], grid, f"source {number}", source="edited")
+        shown.segmentations[node.GetName()] = node
+    assert show_layout(shown=shown)
+    applogic = slicer.app.applicationLogic()
+    red = slicer.mrmlScene.GetSingletonNode("Red", "vtkMRMLSliceNode")
+    middle = place_of(shown.structures[name][0], shown.doses_gy[0], "centre")
+    jump(middle)
+    assert show_beside(shown, 0.3)
+    layout = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+    assert views_of(layout, BESIDE_ID) == ["vtkMRMLSliceNode"] * 5
+    names = slicer.app.layoutManager().sliceViewNames()
+    views = [slicer.mrmlScene.GetSingletonNode(n, "vtkMRMLSliceNode") for n in names]
+    for view, (source, node) in zip(views, shown.segmentations.items(), strict=True):
+        display, logic = node.GetDisplayNode(), applogic.GetSliceLogic(view)
+        assert view.GetLayoutLabel() == source and view.GetOrientation() == "Axial"
+        assert [v for v in views if display.IsDisplayableInView(v.GetID())] == [view]
+        layers = logic.GetSliceCompositeNode()
+        assert layers.GetForegroundVolumeID() == shown.doses[0].GetID()
+        assert layers.GetForegroundOpacity() == pytest.approx(0.3) and layers.GetLinkedControl()
+        assert logic.GetSliceOffset() == pytest.approx(middle[2], abs=1e-3)
+    for source in list(shown.segmentations)[2:]:
+        slicer.mrmlScene.RemoveNode(shown.segmentations.pop(source))
+    assert show_beside(shown) and views_of(layout, BESIDE_ID) == ["vtkMRMLSliceNode"] * 2
+    assert show_layout(shown=shown)
+    assert shown.segmentations[name].GetDisplayNode().IsDisplayableInView(red.GetID())
+
+
+@pytest.mark.parametrize(
+    ("unit", "whole", "factor", "title"),
+    [
+        ("Gy", 0.0, 1.0, "Dose (Gy)"),
+        ("cGy", 0.0, 100.0, "Dose (cGy)"),
+        ("%", 54.0, 100 / 54, "Dose (% of 54 Gy)"),
+    ],
+)
+def test_the_legend_is_in_the_unit_that_was_chosen(shown, unit, whole, factor, title) -> None:
+    highest = float(shown.doses_gy[0].array_gy.max())
+    legend = show_legend(shown, "Gy")
+    assert show_legend(shown, unit, whole) is legend and legend.GetTitleText() == title
+    low, high = legend.GetPrimaryDisplayNode().GetScalarRange()
+    assert low == 0 and high == pytest.approx(highest * factor, rel=1e-6)
+    hide_legend(shown)
+    hide_legend(shown)
+    assert not slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode")
+    with pytest.raises(UsageError, match="percent of what dose"):
+        show_legend(shown, "%", 0.0)
+
+
+def click_on(view, series, index: int) -> None:
+    """What Slicer's plot view emits when a point of a series is clicked."""
+    ids, indices, points = vtk.vtkStringArray(), vtk.vtkIdTypeArray(), vtk.vtkCollection()
+    ids.InsertNextValue(series.GetID())
+    indices.InsertNextValue(index)
+    points.AddItem(indices)
+    view.dataSelected.emit(ids, points)
+
+
+def test_clicks_on_points_are_heeded_in_later_views_too_and_then_no_more(shown) -> None:
+    chart, table = show_dvhs(shown, *dvhs_of(shown))
+    told = []
+    clicks = PlotClicks(lambda series, index: told.append((series, index)))
+    show_layout(chart, table)
+    clicks.watch()
+    clicks.watch()
+    view = slicer.app.layoutManager().plotWidget(0).plotView()
+    series = chart.GetNthPlotSeriesNode(1)
+    click_on(view, series, 7)
+    assert told == [(series.GetID(), 7)]
+    clicks.stop()
+    clicks.stop()
+    click_on(view, series, 7)
+    assert len(told) == 1

@@ -65,7 +65,7 @@ def test_3d_shows_structures_and_isodoses(shown, folder: Path) -> None:
 
 def test_legend_and_isodoses_in_the_slice(shown, folder: Path) -> None:
     """The legend stands beside the dose."""
-    from RTPipelineLib.scene.layout import show_legend
+    from RTPipelineLib.scene.legend import show_legend
     from RTPipelineLib.scene.levels import levels_of, show_isodoses
     from RTPipelineLib.scene.places import jump, place_of
     from Testing.Slicer.standin.views import SliceView
@@ -75,8 +75,32 @@ def test_legend_and_isodoses_in_the_slice(shown, folder: Path) -> None:
     target = next(r for r in shown.structures[next(iter(shown.structures))] if r.name == "PTV_54")
     jump(place_of(target, shown.doses_gy[0], "hot"))
     plain = view.array().astype(int)
-    show_legend(shown.doses[0])
+    show_legend(shown, "%", 54.0)
     assert show_isodoses(shown, levels_of("95 80 50", "%", 54.0)) == []
     picture = view.array().astype(int)
     view.png(folder / "slicer-legend.png")
     assert (np.abs(picture - plain).max(axis=2) > 60)[:, 450:].sum() > 300  # the legend, right
+
+
+def test_sources_beside_each_other(shown, folder: Path) -> None:
+    """The same place, image and dose twice; the PTV of the second source is 6 mm wider."""
+    from RTPipelineLib.scene.layout import show_beside
+    from RTPipelineLib.scene.places import jump, place_of
+    from RTPipelineLib.scene.segmentations import add_segmentation
+    from RTPipelineLib.structures.margins import Margins, add_margin
+    from RTPipelineLib.structures.voxelise import voxelise
+    from Testing.Slicer.standin.views import save
+
+    (name,) = shown.segmentations
+    target = next(r for r in shown.structures[name] if r.name == "PTV_54")
+    grid = shown.doses_gy[0].grid
+    wider = add_margin(voxelise(target, grid), Margins.even(6.0))
+    shown.segmentations["Edited"] = add_segmentation([wider], grid, "Edited", source="edited")
+    manager = slicer.app.layoutManager()
+    jump(place_of(target, shown.doses_gy[0], "centre"))
+    assert show_beside(shown)
+    views = [manager.sliceWidget(view).v for view in manager.sliceViewNames()]
+    pictures = [view.array().astype(int) for view in views]
+    save(np.hstack(pictures), folder / "slicer-beside.png")
+    assert len(pictures) == 2 and pictures[0].shape == pictures[1].shape
+    assert (np.abs(pictures[0] - pictures[1]).max(axis=2) > 60).sum() > 200

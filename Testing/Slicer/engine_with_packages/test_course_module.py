@@ -97,7 +97,8 @@ def test_decide_and_run_again_what_depends_on_it(widget, out, messages):
     assert [table.item(n, 0).text() for n in range(2)] == ["Prostate_Base", "Prostate_Boost"]
     table.item(0, 1).setText("everything")
     panel.ui.saveDecisionsButton.click()
-    assert "everything" in panel.ui.decisionsLabel.text
+    assert "everything" in panel.ui.plansLabel.text
+    assert "Nothing was saved" in panel.ui.decisionsLabel.text
     assert "everything" not in (folder / "overrides.yaml").read_text("utf-8")
     for number in range(2):
         table.item(number, 1).setText("1")
@@ -112,7 +113,8 @@ def test_decide_and_run_again_what_depends_on_it(widget, out, messages):
     for column, text in enumerate(("Rectum", "none")):
         panel.ui.ratiosTable.setItem(2, column, qt.QTableWidgetItem(text))
     panel.ui.saveDecisionsButton.click()
-    assert "expected a number" in panel.ui.decisionsLabel.text
+    assert "Rectum: expected a number" in panel.ui.ratiosLabel.text
+    assert panel.ui.decisionTabs.currentIndex == 3 and panel.ui.plansLabel.text == ""
     panel.ui.ratiosTable.item(2, 1).setText("2.5")
     panel.ui.saveDecisionsButton.click()
     assert "only what depends on it" in panel.ui.decisionsLabel.text
@@ -132,6 +134,8 @@ def test_decide_and_run_again_what_depends_on_it(widget, out, messages):
     assert (metrics.rx_gy == 70.0).any() and metrics.dose_source.str.startswith("sum:").any()
     ratios = metrics[metrics.roi_name == "Rectum"].EQD2_alpha_beta_Gy
     assert set(ratios.dropna()) == {2.5}
+    assert "Rectum: 2.5" in (folder / "overrides.yaml").read_text("utf-8")
+    assert "Rectum: 2.5" not in (out / "config.yaml").read_text("utf-8")
     assert messages == []
 
 

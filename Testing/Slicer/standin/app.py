@@ -176,54 +176,113 @@ class ThreeDWidget(SliceWidget):
         pass
 
 
+class PlotView(QtCore.QObject):
+    """qMRMLPlotView-like: a test emits what a click would."""
+
+    dataSelected = Signal(object, object)
+    __cppsignals__ = {"dataSelected(vtkStringArray*,vtkCollection*)": "dataSelected"}
+
+
+class PlotWidget(QtCore.QObject):
+    def __init__(self, node):
+        super().__init__()
+        self._node, self._view = node, PlotView()
+
+    def plotView(self):
+        return self._view
+
+    def mrmlPlotViewNode(self):
+        return self._node
+
+
 class LayoutManager(QtCore.QObject):
-    """Red/Yellow/Green + one 3D view; render windows are made on first use only."""
+    """The views of the scene's layout, which Slicer's own layout logic makes; each slice view has
+    its logic at once, render windows are made on first use only."""
 
     def __init__(self, app):
         super().__init__()
-        self._app, self._s, self._t = app, {}, None
-        self.layout = 3
+        self.__dict__["_app"], self.__dict__["_widgets"], self.__dict__["_logics"] = app, {}, {}
+        self.__dict__["_layouts"] = slicer.vtkMRMLLayoutLogic()
+        self._layouts.SetMRMLScene(app._scene)
+        self._layouts.GetLayoutNode().SetViewArrangement(3)
+        self._layouts.GetLayoutNode().AddObserver("ModifiedEvent", self._follow)
+        self._follow()
+
+    def _follow(self, caller=None, event=None):
+        for node in self._nodes("vtkMRMLSliceNode"):
+            if node.GetID() not in self._logics:
+                logic = slicer.vtkMRMLSliceLogic()
+                logic.SetMRMLApplicationLogic(self._app._applogic)
+                self._app._applogic.GetSliceLogics().AddItem(logic)
+                logic.SetMRMLScene(self._app._scene)
+                logic.SetSliceNode(node)
+                self._logics[node.GetID()] = logic
+
+    def _nodes(self, kind):
+        views = self._layouts.GetViewNodes()
+        found = (views.GetItemAsObject(n) for n in range(views.GetNumberOfItems()))
+        return [node for node in found if node.IsA(kind)]
+
+    def _widget(self, node, make):
+        if node.GetID() not in self._widgets:
+            self._widgets[node.GetID()] = make(node)
+        return self._widgets[node.GetID()]
+
+    @property
+    def layout(self):
+        return self._layouts.GetLayoutNode().GetViewArrangement()
 
     def setLayout(self, n):
-        self.__dict__["layout"] = n
-
-    def __setattr__(self, k, v):
-        self.__dict__[k] = v
+        self._layouts.GetLayoutNode().SetViewArrangement(n)
 
     def sliceViewNames(self):
-        return ["Red", "Yellow", "Green"]
+        return [node.GetLayoutName() for node in self._nodes("vtkMRMLSliceNode")]
 
     def sliceWidget(self, name):
         from . import views
 
-        if name not in self._s:
-            o = {"Red": "Axial", "Yellow": "Sagittal", "Green": "Coronal"}[name]
-            self._s[name] = SliceWidget(
-                views.SliceView(self._app._scene, self._app._applogic, name, o, (400, 400))
-            )
-        return self._s[name]
+        (node,) = (n for n in self._nodes("vtkMRMLSliceNode") if n.GetLayoutName() == name)
+        logic = self._logics[node.GetID()]
+        app = self._app
+        return self._widget(
+            node,
+            lambda _: SliceWidget(views.SliceView(app._scene, app._applogic, name, logic=logic)),
+        )
+
+    @property
+    def threeDViewCount(self):
+        return len(self._nodes("vtkMRMLViewNode"))
 
     def threeDWidget(self, i):
         from . import views
 
-        if self._t is None:
-            self._t = ThreeDWidget(
-                views.ThreeDView(self._app._scene, self._app._applogic, "1", (400, 400))
-            )
-        return self._t
+        node = self._nodes("vtkMRMLViewNode")[i]
+        app = self._app
+        return self._widget(
+            node, lambda _: ThreeDWidget(views.ThreeDView(app._scene, app._applogic, node=node))
+        )
 
-    threeDViewCount, tableViewCount, plotViewCount = 1, 0, 0
+    tableViewCount = 0
+
+    @property
+    def plotViewCount(self):
+        return len(self._nodes("vtkMRMLPlotViewNode"))
+
+    def plotWidget(self, i):
+        return self._widget(self._nodes("vtkMRMLPlotViewNode")[i], PlotWidget)
 
     def mrmlSliceLogics(self):
         return self._app._applogic.GetSliceLogics()
 
     def resetSliceViews(self, *a):
-        for w in self._s.values():
-            w.v.fit()
+        for w in self._widgets.values():
+            if type(w) is SliceWidget:
+                w.v.fit()
 
     def resetThreeDViews(self):
-        if self._t:
-            self._t.v.reset()
+        for w in self._widgets.values():
+            if type(w) is ThreeDWidget:
+                w.v.reset()
 
 
 class Application(QtWidgets.QApplication):

@@ -22,7 +22,7 @@ def start():
     sys.modules["qt"] = qt.build_qt_module()
     from . import ctk, qmrml
 
-    sys.modules["ctk"] = ctk.build_ctk_module()
+    sys.modules["ctk"] = ctk.build_ctk_module(absent=bool(source))
     from . import app
 
     application = app.Application([sys.argv[0]])
@@ -39,6 +39,8 @@ def start():
         setattr(slicer.moduleNames, name, name)
     for name, widget in qmrml.CLASSES.items():
         setattr(slicer, name, widget)
+    for name in qmrml.ABSENT if source else ():
+        setattr(slicer, name, type(name, (), {}))
     slicer.qSlicerApplication = app.Application
     slicer.qSlicerScriptedLoadableModuleWidget = app.ModuleWidget
     slicer.qSlicerScriptedLoadableModule = app.ScriptedModule

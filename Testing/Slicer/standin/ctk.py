@@ -179,8 +179,26 @@ class ctkPathLineEdit(QtWidgets.QWidget):
     minimumContentsLength = simple(int, "minimumContentsLength", 0)
 
 
-def build_ctk_module():
+# Slicer's own parameterNodeWrapper asks whether a widget is one of these; none of ours is.
+ABSENT = (
+    "ctkCheckablePushButton",
+    "ctkCheckBox",
+    "ctkColorPickerButton",
+    "ctkComboBox",
+    "ctkDirectoryButton",
+    "ctkDoubleRangeSlider",
+    "ctkDoubleSlider",
+    "ctkDoubleSpinBox",
+    "ctkRangeWidget",
+    "ctkSliderWidget",
+)
+
+
+def build_ctk_module(absent=False):
+    """With `absent` the names of further widgets are there, as classes that nothing is made of."""
     ctk = types.ModuleType("ctk")
+    for name in ABSENT if absent else ():
+        setattr(ctk, name, type(name, (), {}))
     for k, v in CLASSES.items():
         setattr(ctk, k, v)
     return ctk

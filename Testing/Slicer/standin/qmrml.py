@@ -8,6 +8,14 @@ from .ctk import simple
 from .qt import register_custom
 
 CLASSES = {}
+# As `ABSENT` of the stand-in for ctk.
+ABSENT = (
+    "qMRMLNodeComboBox",
+    "qMRMLRangeWidget",
+    "qMRMLSliderWidget",
+    "qMRMLSpinBox",
+    "qSlicerWidget",
+)
 
 
 def widget(cls):

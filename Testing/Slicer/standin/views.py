@@ -76,8 +76,26 @@ class _View:
         return ns.vtk_to_numpy(im.GetPointData().GetScalars()).reshape(d[1], d[0], -1)[::-1].copy()
 
 
+def save(array, path):
+    """An array (rows, columns, red green blue) as PNG."""
+    from vtk.util import numpy_support as ns
+
+    image = vtk.vtkImageData()
+    image.SetDimensions(array.shape[1], array.shape[0], 1)
+    colours = ns.numpy_to_vtk(array[::-1].reshape(-1, 3).astype("uint8"), deep=True)
+    image.GetPointData().SetScalars(colours)
+    writer = vtk.vtkPNGWriter()
+    writer.SetFileName(str(path))
+    writer.SetInputData(image)
+    writer.Write()
+
+
 class SliceView(_View):
-    def __init__(self, scene, applogic, name="Red", orientation="Axial", size=(512, 512)):
+    """One of its own, or that of a `logic` which has its slice node."""
+
+    def __init__(
+        self, scene, applogic, name="Red", orientation="Axial", size=(512, 512), logic=None
+    ):
         super().__init__(
             size,
             slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance(),
@@ -99,14 +117,19 @@ class SliceView(_View):
         self.actor.GetProperty().SetDisplayLocationToBackground()
         self.actor.VisibilityOff()
         self.renderer.AddViewProp(self.actor)
-        self.logic = slicer.vtkMRMLSliceLogic()
-        self.logic.SetMRMLApplicationLogic(applogic)
-        applogic.GetSliceLogics().AddItem(self.logic)
-        self.logic.SetMRMLScene(scene)
-        self.node = self.logic.AddSliceNode(name)
-        self.node.SetOrientation(orientation)
+        self.logic = logic or self._new_logic(scene, applogic, name, orientation)
+        self.node = self.logic.GetSliceNode()
         self.group.SetMRMLDisplayableNode(self.node)
         self.logic.ResizeSliceNode(*size)
+
+    @staticmethod
+    def _new_logic(scene, applogic, name, orientation):
+        logic = slicer.vtkMRMLSliceLogic()
+        logic.SetMRMLApplicationLogic(applogic)
+        applogic.GetSliceLogics().AddItem(logic)
+        logic.SetMRMLScene(scene)
+        logic.AddSliceNode(name).SetOrientation(orientation)
+        return logic
 
     def composite(self):
         return self.logic.GetSliceCompositeNode()
@@ -135,7 +158,7 @@ class SliceView(_View):
 
 
 class ThreeDView(_View):
-    def __init__(self, scene, applogic, name="1", size=(512, 512)):
+    def __init__(self, scene, applogic, name="1", size=(512, 512), node=None):
         super().__init__(
             size,
             slicer.vtkMRMLThreeDViewDisplayableManagerFactory.GetInstance(),
@@ -147,7 +170,9 @@ class ThreeDView(_View):
         self.logic.SetMRMLApplicationLogic(applogic)
         applogic.GetViewLogics().AddItem(self.logic)
         self.logic.SetMRMLScene(scene)
-        self.node = self.logic.AddViewNode(name)
+        if node is not None:
+            self.logic.SetViewNode(node)
+        self.node = node or self.logic.AddViewNode(name)
         self.group.SetMRMLDisplayableNode(self.node)
 
     def reset(self):
