@@ -1,6 +1,6 @@
 # Needs make, git and Python 3.11 to 3.13 with its venv module; all else goes into .venv from PyPI.
 #   make demo          install, make a synthetic cohort and run the pipeline on it
-#   make test          install, lint, all tests but the slow ones (about 25 minutes at most)
+#   make test          install, lint, all tests but the slow ones (about 15 minutes on two cores)
 #   make radiomics     pyradiomics, which a C compiler builds in two minutes; `make test` uses it
 #   make segmentation  TotalSegmentator in an environment of its own (2.5 GB), for its tests
 #   make slicer        3D Slicer's engine in an environment of its own (1.7 GB), for its tests
@@ -18,6 +18,8 @@ CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 PYRADIOMICS := pyradiomics-cuda==1.0.4 pykwalify==1.8.0 pywavelets==1.9.0 docopt==0.6.2 \
   scikit-image==0.26.0 trimesh==5.2.0
 EXTRAS := codecs,crosscheck,fast,plots,pseudonymise,seg,test,xlsx
+# Two files of tests at a time: what one of them makes for its tests is made once.
+SIDE_BY_SIDE := --numprocesses 2 --dist loadfile
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 
 .PHONY: help demo install radiomics segmentation slicer test test-all test-cluster bench lint clean
@@ -44,10 +46,10 @@ slicer: $(STAMP)
 	@$(BIN)/python Testing/structures/install_slicer.py .venv-slicer
 
 test: lint radiomics segmentation slicer
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest -m "not slow" $(SIDE_BY_SIDE)
 
 test-all: lint radiomics segmentation slicer
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 # SLURM on this machine (Debian packages, root) and Snakemake from PyPI; about twenty minutes.
 test-cluster: $(STAMP)
