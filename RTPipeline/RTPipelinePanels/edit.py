@@ -26,6 +26,7 @@ class EditPanel:
         ui.editBox.connect("currentIndexChanged(int)", self.onChosen)
         ui.operationBox.connect("currentIndexChanged(int)", self.onRecipe)
         ui.derivedEdit.connect("textChanged(QString)", self.onRecipe)
+        ui.editorButton.connect("clicked(bool)", self.onEditor)
         ui.followButton.connect("toggled(bool)", self.onFollow)
         ui.keepButton.connect("clicked(bool)", self.onKeep)
         ui.deriveButton.connect("clicked(bool)", self.onDerive)
@@ -40,6 +41,8 @@ class EditPanel:
             for name in shown.segmentations if shown is not None else ():
                 ui.editBox.addItem(name)
         missing = "" if self.node() else _("Show a course with structures first.")
+        ui.editorButton.enabled = not missing
+        ui.editorButton.toolTip = missing or _("Edit these segments; their DVHs follow, once they are computed.")
         chart = missing or ("" if self.logic.chart else _("Compute the DVHs first."))
         ui.followButton.enabled = not chart
         ui.followButton.toolTip = chart or _("Compute a segment again whenever it was edited.")
@@ -71,6 +74,14 @@ class EditPanel:
             for box in boxes:
                 box.addItem(name)
         self.onRecipe()
+
+    def onEditor(self, checked=False):
+        """To the Segment Editor, with this segmentation; what is edited there is followed."""
+        with slicer.util.tryWithErrorDisplay(_("The Segment Editor could not be opened.")):
+            self.logic.chooseForEditor(self.node())
+            if self.ui.followButton.enabled:
+                self.ui.followButton.checked = True
+            slicer.util.selectModule("SegmentEditor")
 
     def onFollow(self, on):
         if not on:

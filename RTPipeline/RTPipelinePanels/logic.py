@@ -162,6 +162,20 @@ class SceneLogic:
         segmentation = node.GetSegmentation()
         return [segmentation.GetNthSegment(n).GetName() for n in range(segmentation.GetNumberOfSegments())]
 
+    def chooseForEditor(self, node):
+        """What the Segment Editor works on, where its own module looks for it."""
+        kind, tag = "vtkMRMLSegmentEditorNode", "SegmentEditor"
+        editor = slicer.mrmlScene.GetSingletonNode(tag, kind)
+        if editor is None:
+            editor = slicer.mrmlScene.CreateNodeByClass(kind)
+            editor.UnRegister(None)
+            editor.SetSingletonTag(tag)
+            editor = slicer.mrmlScene.AddNode(editor)
+        editor.SetAndObserveSegmentationNode(node)
+        if self.shown.images:
+            editor.SetAndObserveSourceVolumeNode(self.shown.images[0])
+        return editor
+
     def follow(self, node):
         """From now on `editedLines` computes what is edited in this segmentation."""
         from RTPipelineLib.scene.live import LiveDvhs

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import slicer
 from PySide6 import QtCore, QtTest
+from vtk.util.numpy_support import vtk_to_numpy
 
 from RTPipelineLib.dvh.engine import compute_dvh
 from Testing.Slicer.engine.test_live import edit
@@ -141,6 +142,60 @@ def test_an_edit_is_followed_and_a_margin_is_the_librarys(opened) -> None:
     slicer.mrmlScene.Clear(0)
     opened.onSceneEndClose()
     assert not ui.followButton.enabled and not ui.followButton.checked
+
+
+def test_strokes_of_the_segment_editor_and_their_undo_are_followed(opened, monkeypatch) -> None:
+    """Slicer's own editor logic, below its widget: erase by a labelmap, undo, rename, add."""
+    from RTPipelineLib.scene.segmentations import mask_of
+
+    went = []
+    monkeypatch.setattr(slicer.util, "selectModule", went.append, raising=False)
+    ui, logic = opened.sceneUi, opened.logic
+    (node,) = logic.shown.segmentations.values()
+    assert not ui.followButton.checked
+    ui.editorButton.click()
+    assert went == ["SegmentEditor"] and ui.followButton.checked
+    state = slicer.mrmlScene.GetSingletonNode("SegmentEditor", "vtkMRMLSegmentEditorNode")
+    assert state.GetSegmentationNode() is node
+    assert state.GetSourceVolumeNode() is logic.shown.images[0]
+    editor = slicer.vtkSlicerSegmentEditorLogic()
+    editor.SetMRMLScene(slicer.mrmlScene)
+    editor.SetSegmentEditorNode(state)
+    editor.SetMaximumNumberOfUndoStates(3)
+    key = node.GetSegmentation().GetSegmentIdBySegmentName("PTV_54")
+    state.SetSelectedSegmentID(key)
+    volume = {"whole": dmean_and_cc(mask_of(node, key), logic)}
+    assert editor.UpdateReferenceGeometryImage() and editor.ResetModifierLabelmapToDefault()
+    stroke = editor.GetModifierLabelmap()
+    voxels = vtk_to_numpy(stroke.GetPointData().GetScalars()).reshape(stroke.GetDimensions()[::-1])
+    middle = int(np.median(np.argwhere(editable(node, key, voxels.shape))[:, 0]))
+    voxels[middle:] = 1
+    stroke.Modified()
+    assert editor.SaveStateForUndo()
+    remove = slicer.vtkSlicerSegmentEditorLogic.ModificationModeRemove
+    editor.ModifySegmentByLabelmap(node, key, stroke, remove, False, False)
+    until(lambda: ui.editLabel.text.startswith("PTV_54:"))
+    volume["half"] = dmean_and_cc(mask_of(node, key), logic)
+    assert 0.3 < volume["half"][1] / volume["whole"][1] < 0.7
+    row = logic.rows[-1]
+    assert (row["Dmean_Gy"], row["volume_cc"]) == volume["half"] and row["source"] == "edited"
+    editor.Undo()
+    until(lambda: logic.rows[-1]["volume_cc"] != volume["half"][1])
+    row = logic.rows[-1]
+    assert (row["Dmean_Gy"], row["volume_cc"]) == volume["whole"]
+
+
+def dmean_and_cc(mask, logic) -> tuple[float, float]:
+    dvh = compute_dvh(mask, logic.shown.doses_gy[0])
+    return dvh.mean_gy, dvh.volume_cc
+
+
+def editable(node, key: str, shape: tuple[int, int, int]) -> np.ndarray:
+    """The voxels of a segment on the editor's lattice, the image's."""
+    image = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+    found = slicer.util.arrayFromSegmentBinaryLabelmap(node, key, image)
+    assert found.shape == shape
+    return found
 
 
 def test_export_writes_what_there_is(opened, tmp_path, monkeypatch) -> None:
