@@ -115,21 +115,25 @@ def lay_out_contours(
 
 
 def lay_out_mask(sections: MaskSections, dose: Dose, options: DvhOptions) -> Setup:
-    """Voxels of a mask, divided to be at most half as large as the dose voxels."""
+    """Voxels of a mask, divided to be at most half as large as the dose voxels; layers as thick as
+    those of contours."""
     sampler = dose_sampler(dose, sections.axes)
     mask = sections.mask
     volume = float(sections.area_mm2.sum()) * float(mask.grid.spacing_mm[2])
     finest = float(dose.grid.spacing_mm.min())
     size = np.array(mask.grid.size_ijk) * mask.grid.spacing_mm
-    edge = min(_box_edge(volume, [(0.0, float(length)) for length in size], options), finest / 2)
+    alone = _box_edge(volume, [(0.0, float(length)) for length in size], options)
+    edge = min(alone, finest / 2)
     parts = [max(1, math.ceil(float(s) / edge - 1e-6)) for s in mask.grid.spacing_mm[:2]]
     # An even number keeps borders on the voxel centres, where the dose bends if the grids coincide.
     parts = [n + n % 2 if n > 1 else n for n in parts]
     coverage = PlaneCoverage(sections, sections.lattice((parts[0], parts[1])))
-    layers = sections.layers(
-        edge, tuple(sampler.reach[2]) if isinstance(sampler, AlignedDose) else ()
-    )
-    return _setup(sampler, coverage, layers, edge)
+    if isinstance(sampler, AlignedDose):
+        thickest = min(alone, _spacing(sampler.centres[2], finest))
+        cuts = tuple(sampler.reach[2])
+    else:
+        thickest, cuts = edge, ()
+    return _setup(sampler, coverage, sections.layers(thickest, cuts), thickest)
 
 
 def _setup(
