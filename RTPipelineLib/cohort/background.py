@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -86,9 +87,13 @@ def running_process(out: Path) -> int | None:
     return holder if holder is not None and find_process(holder) is not None else None
 
 
-def stop_run(process: int) -> None:
-    """End a run with all that it started; the next one goes on from there."""
-    kill_tree(process, grace_s=GRACE_S)
+def stop_run(process: int) -> Future[None]:
+    """End a run with all that it started, in a thread: it may take some seconds to finish what it
+    writes. The next run goes on from there."""
+    pool = ThreadPoolExecutor(1, thread_name_prefix="ending a run")
+    future = pool.submit(kill_tree, process, grace_s=GRACE_S)
+    pool.shutdown(wait=False)
+    return future
 
 
 def outcome(out: Path) -> str:

@@ -54,7 +54,7 @@ def test_a_run_is_followed_found_again_stopped_and_resumed(dicom, tmp_path):
     until(lambda: steps.extend(follower.progress()) or len(steps) > 1)
     assert all(0 <= step.done <= step.total for step in steps)
     family = [process, *(p.pid for p in psutil.Process(process).children(recursive=True))]
-    stop_run(process)
+    stop_run(process).result(60)
     assert not any(psutil.pid_exists(pid) and _lives(pid) for pid in family)
     assert running_process(out) is None
     assert "interrupted" in outcome(out) or "ended from outside" in outcome(out)

@@ -24,6 +24,7 @@ class RunPanel:
         self.out = None
         self.process = None
         self.follower = None
+        self.ending = None
         self.timer = qt.QTimer()
         self.timer.setInterval(POLL_MS)
         self.timer.connect("timeout()", self.poll)
@@ -38,7 +39,7 @@ class RunPanel:
     def attach(self, out):
         """Look at another output folder (None: none), and follow the run that goes on there."""
         self.timer.stop()
-        self.out = out
+        self.out, self.ending = out, None
         self.process = running_process(out) if out is not None and out.is_dir() else None
         self.ui.logText.clear()
         self.ui.progressBar.reset()
@@ -68,13 +69,18 @@ class RunPanel:
         self.update()
 
     def onStop(self, checked=False):
-        with slicer.util.tryWithErrorDisplay(_("The run could not be stopped."), waitCursor=True):
-            stop_run(self.process)
-        self.poll()
+        self.ending = stop_run(self.process)
+        self.ui.runLabel.text = _("Ending the run ...")
+        self.update()
 
     def poll(self):
         """New steps and lines, and whether the run has ended."""
         goes_on = lives(self.process)
+        if self.ending is not None and self.ending.done():
+            error, self.ending = self.ending.exception(), None
+            if error is not None:
+                self.ui.runLabel.text = _("The run could not be stopped: {error}").format(error=error)
+            self.update()
         for step in self.follower.progress():
             if step.course:
                 self.onStep(step)
@@ -86,7 +92,7 @@ class RunPanel:
             self.ui.logText.appendPlainText(line)
         if not goes_on:
             self.timer.stop()
-            self.process = None
+            self.process = self.ending = None
             self.ui.runLabel.text = outcome(self.out)
             self.update()
             self.onEnd()
@@ -96,5 +102,7 @@ class RunPanel:
         missing = self.missing() if self.process is None else _("A run goes on.")
         self.ui.startButton.enabled = not missing
         self.ui.startButton.toolTip = missing
-        self.ui.stopButton.enabled = self.process is not None
-        self.ui.stopButton.toolTip = "" if self.process is not None else _("Nothing runs.")
+        idle = _("Nothing runs.") if self.process is None else ""
+        idle = idle or ("" if self.ending is None else _("It is being ended."))
+        self.ui.stopButton.enabled = not idle
+        self.ui.stopButton.toolTip = idle

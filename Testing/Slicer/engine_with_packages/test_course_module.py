@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pandas
@@ -139,7 +140,9 @@ def test_decide_and_run_again_what_depends_on_it(widget, out, messages):
     assert messages == []
 
 
-def test_cancel_leaves_no_process_closing_no_error(widget, pelvis, tmp_path, messages):
+def test_cancel_leaves_no_process_closing_no_error(
+    course_module, widget, pelvis, tmp_path, messages
+):
     from RTPipelineLib.cohort.background import lives, running_process
 
     ui, panel = widget.ui, widget.pipeline
@@ -150,37 +153,64 @@ def test_cancel_leaves_no_process_closing_no_error(widget, pelvis, tmp_path, mes
     wait(lambda: running_process(tmp_path / "out") is not None)
     slicer.mrmlScene.Clear(0)
     widget.onSceneEndClose()
+    widget.cleanup()  # as when Slicer ends: the run does not
+    assert lives(process) and not panel.run.timer.active
+    course_module.createNewWidgetRepresentation()
+    widget = slicer.modules.RTPipelineWidget
+    panel = widget.pipeline
+    panel.ui.outPath.currentPath = str(tmp_path / "out")
+    assert panel.run.process == process and "goes on here" in panel.ui.runLabel.text
+    start = time.monotonic()
     panel.ui.stopButton.click()
-    wait(lambda: panel.run.process is None)
+    assert time.monotonic() - start < 0.2 and not panel.ui.stopButton.enabled
+    assert wait(lambda: panel.run.process is None) < 0.2
     assert not lives(process) and running_process(tmp_path / "out") is None
     assert panel.ui.startButton.enabled and messages == []
+    leftovers = [path for path in (tmp_path / "out").rglob("*") if ".tmp" in path.name]
+    assert not leftovers
 
 
-def test_the_numbers_are_those_of_the_program(widget, finished, messages):
-    """Of every course of the cohort, each structure under the course's own dose."""
+COLUMNS = ("volume_cc", "dose_coverage_percent", "Dmean_Gy", "Dmax_Gy", "D95%_Gy", "D0.03cc_Gy")
+
+
+def test_the_numbers_are_those_of_the_program_for_every_demo_course(widget, tmp_path, messages):
+    """Each structure under every dose of the course."""
+    from RTPipelineLib.cli import main
     from RTPipelineLib.course import course_folders
+    from RTPipelineLib.phantoms.cohort import make_cohort
+    from RTPipelineLib.scene.dvh_course import dvhs_of
 
-    metrics = pandas.read_parquet(finished / "results" / "dvh_metrics.parquet")
-    ui, compared = widget.ui, 0
-    ui.folderPath.currentPath = str(finished)
+    out = tmp_path / "out"
+    make_cohort(tmp_path / "dicom")
+    main(["run", str(tmp_path / "dicom"), str(out), "--quiet"])
+    metrics = pandas.read_parquet(out / "results" / "dvh_metrics.parquet")
+    keys = ["patient_id", "course_id", "dose_source", "source", "roi_name"]
+    program = metrics.set_index(keys).sort_index()
+    ui, seen = widget.ui, []
+    ui.folderPath.currentPath = str(out)
     ui.findButton.click()
-    assert ui.courseBox.count == len(course_folders(finished))
+    assert ui.courseBox.count == len(course_folders(out)) > 5
     for number in range(ui.courseBox.count):
         ui.courseBox.setCurrentIndex(number)
         ui.showButton.click()
+        shown = widget.logic.shown
+        assert ui.computeButton.enabled == bool(shown.doses)
+        if not shown.doses:
+            continue
         ui.computeButton.click()
-        course = widget.courses[number]
-        own = metrics[metrics.course_id == course.course_id].set_index(["source", "roi_name"])
-        for row in widget.logic.rows:
-            program = own.loc[(row["source"], row["roi_name"])]
-            for column in ("volume_cc", "Dmean_Gy", "Dmax_Gy", "D95%_Gy", "D0.03cc_Gy"):
-                expected = program[column]
-                found = row.get(column)
-                assert (found is None and pandas.isna(expected)) or found == pytest.approx(
-                    expected, rel=1e-9, nan_ok=True
-                ), (row["roi_name"], column)
-                compared += 1
-    assert compared > 50 and messages == []
+        course = (shown.course.patient_id, shown.course.course_id)
+        for place, dose in enumerate(shown.doses):
+            source = dose.GetName().removeprefix("Dose ")
+            rows = widget.logic.rows if place == 0 else dvhs_of(shown, place)[1]
+            for row in rows:
+                key = (*course, source, row["source"], row["roi_name"])
+                expected = program.loc[key]
+                for column in COLUMNS:
+                    assert row.get(column) == pytest.approx(
+                        expected[column], rel=1e-9, nan_ok=True
+                    ) or (row.get(column) is None and pandas.isna(expected[column])), (key, column)
+                seen.append(key)
+    assert sorted(seen) == sorted(program.index) and messages == []
 
 
 def test_verdict_on_a_course_and_its_page_in_the_export(widget, out, tmp_path, monkeypatch) -> None:
