@@ -83,6 +83,7 @@ class RTPipelineWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.setup(self)
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/RTPipeline.ui"))
         self.layout.addWidget(uiWidget)
+        self.sections = uiWidget.layout()
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = RTPipelineLogic()
@@ -111,7 +112,7 @@ class RTPipelineWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from RTPipelinePanels.pipeline import PipelinePanel
 
         widget = slicer.util.loadUI(self.resourcePath("UI/RTPipelineCourse.ui"))
-        self.layout.addWidget(widget)
+        self.sections.insertWidget(self.sections.indexOf(self.ui.dvhButton), widget)
         self.pipeline = PipelinePanel(
             slicer.util.childWidgetVariables(widget), self.logic, self.onRunFinished
         )
@@ -126,16 +127,17 @@ class RTPipelineWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from RTPipelinePanels.saved import SavedState
         from RTPipelinePanels.view import ViewPanel
 
+        curves = slicer.util.loadUI(self.resourcePath("UI/RTPipelineCurves.ui"))
         widget = slicer.util.loadUI(self.resourcePath("UI/RTPipelineScene.ui"))
-        self.layout.addWidget(widget)
+        for section in (curves, widget):
+            self.sections.insertWidget(self.sections.indexOf(self.ui.packagesButton), section)
         self.sceneUi = slicer.util.childWidgetVariables(widget)
         widget.setMRMLScene(slicer.mrmlScene)
         logic = SceneLogic(self.logic)
         self.editPanel = EditPanel(self.sceneUi, logic, self.say)
-        curves = slicer.util.loadUI(self.resourcePath("UI/RTPipelineCurves.ui"))
-        self.layout.addWidget(curves)
         self.curvesPanel = CurvesPanel(slicer.util.childWidgetVariables(curves), logic, self.ui.metricsView)
-        PackagesPanel(self.ui, self.resourcePath("requirements.txt"), self.say, self.setupPipeline)
+        requirements = self.resourcePath("requirements.txt")
+        self.packagesPanel = PackagesPanel(self.ui, requirements, self.say, self.setupPipeline)
         self.panels = [
             self.curvesPanel,
             ViewPanel(self.sceneUi, self.ui.metricsView, logic, self.say, self.curvesPanel.watch),

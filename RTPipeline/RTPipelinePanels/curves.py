@@ -129,9 +129,8 @@ class CurvesPanel:
 
     def onPoint(self, seriesId, index):
         """A curve was clicked: to the middle of its structure, then to its hot and cold spot."""
-        name = self.logic.structureOfCurve(seriesId)
         table = self.metricsView.mrmlTableNode()
-        row = self.logic.rowOf(table, name)
+        row = self.logic.rowOf(table, seriesId)
         if row is None:
             return
         number = self.turn[1] + 1 if self.turn and self.turn[0] == row else 0

@@ -142,18 +142,12 @@ class SceneLogic:
 
         return PlotClicks(chosen)
 
-    def structureOfCurve(self, seriesId):
-        """The structure whose curve this is."""
-        series = slicer.mrmlScene.GetNodeByID(seriesId)
-        return series.GetName().partition(" (")[0] if series is not None else ""
+    def rowOf(self, table, seriesId):
+        """The row of the metrics that the structure of a curve has; None when there is none."""
+        from RTPipelineLib.scene.dvhs import row_of_curve
 
-    def rowOf(self, table, name):
-        """The row of the metrics that a structure has; None when there is none."""
-        if table is None:
-            return None
-        column = table.GetColumnIndex("roi_name")
-        rows = range(table.GetNumberOfRows())
-        return next((row for row in rows if table.GetCellText(row, column) == name), None)
+        series = slicer.mrmlScene.GetNodeByID(seriesId)
+        return None if table is None or series is None else row_of_curve(table, series)
 
     # -- edit --------------------------------------------------------------------------------------
 
@@ -220,8 +214,11 @@ class SceneLogic:
     def keep(self, node):
         """Write the segments into the course's folder as source `edited`; the path."""
         from RTPipelineLib.scene.edited import export_edited
+        from RTPipelineLib.scene.segmentations import labels_state
 
-        return export_edited(node, self.shown.course)
+        path = export_edited(node, self.shown.course)
+        self.shown.states[node.GetName()] = labels_state(node)
+        return path
 
     # -- review and export ---------------------------------------------------------------------------
 

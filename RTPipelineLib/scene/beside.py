@@ -35,8 +35,8 @@ def add_planning_curves(
     """Dotted curves that the planning system stored; none where it stored none."""
     dotted = slicer.vtkMRMLPlotSeriesNode.LineStyleDot
     return [
-        add_curve(chart, f"{name} (planning system)", dose, percent, dotted)
-        for name, dose, percent in _curves(folder / TPS_CURVES, "volume_percent")
+        add_curve(chart, f"{name} (planning system)", roi, dose, percent, dotted)
+        for name, roi, dose, percent in _curves(folder / TPS_CURVES, "volume_percent")
     ]
 
 
@@ -46,9 +46,9 @@ def add_bands(
     """Thin lines at both ends of every band; none where no uncertainty was configured."""
     thin = slicer.vtkMRMLPlotSeriesNode.LineStyleDashDot
     return [
-        add_curve(chart, f"{name} ({word})", dose, percent, thin)
+        add_curve(chart, f"{name} ({word})", roi, dose, percent, thin)
         for column, word in ((LOW, "low"), (HIGH, "high"))
-        for name, dose, percent in _curves(folder / CURVES, column)
+        for name, roi, dose, percent in _curves(folder / CURVES, column)
     ]
 
 
@@ -74,8 +74,9 @@ def _line(row: dict) -> GoalLine:
     )
 
 
-def _curves(path: Path, column: str) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """(ROI, doses, percent) of every curve, under the dose that comes first in the file."""
+def _curves(path: Path, column: str) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
+    """(name, ROI, doses, percent) of every curve, under the dose that comes first in the file; the
+    name has the source where ROIs of several have the same."""
     rows = _rows(path, ["roi_name", "source", "roi_number", "dose_source", "dose_gy", column])
     found: dict[tuple, list[tuple[float, float]]] = {}
     dose_source = rows[0]["dose_source"] if rows else ""
@@ -83,9 +84,13 @@ def _curves(path: Path, column: str) -> Iterator[tuple[str, np.ndarray, np.ndarr
         if row["dose_source"] == dose_source and row[column] is not None:
             key = (row["roi_name"], row["source"], row["roi_number"])
             found.setdefault(key, []).append((row["dose_gy"], row[column]))
-    for (name, _, _), points in found.items():
+    sources: dict[str, set[str]] = {}
+    for roi, source, _ in found:
+        sources.setdefault(roi, set()).add(source)
+    for (roi, source, _), points in found.items():
         dose, percent = np.array(points, dtype=np.float64).T
-        yield str(name), dose, percent
+        name = f"{roi} ({source})" if len(sources[roi]) > 1 else str(roi)
+        yield name, str(roi), dose, percent
 
 
 def _rows(path: Path, columns: list[str] | None = None) -> list[dict]:

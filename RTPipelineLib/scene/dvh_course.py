@@ -58,7 +58,9 @@ def show_dvhs(
     colours = {
         s.name: s.colour_rgb for found in shown.structures.values() for s in found if s.colour_rgb
     }
-    chart, table = add_dvhs(dvhs, name, colours), add_metrics(rows, f"{name} metrics")
+    sets = [str(row["structure_set"]) for row in rows]
+    chart = add_dvhs(dvhs, name, colours, sets)
+    table = add_metrics(rows, f"{name} metrics")
     series = [chart.GetNthPlotSeriesNode(n) for n in range(chart.GetNumberOfPlotSeriesNodes())]
     curves = [series[0].GetTableNode()] if series else []
     for node in (chart, table, *curves, *series):

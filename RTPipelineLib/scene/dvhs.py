@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -17,18 +18,28 @@ DOSE_COLUMN = "Dose (Gy)"
 # Points of a curve in the scene; the tables of the library keep every step.
 POINTS = 500
 
+# On a series: the row of the metrics that it belongs to.
+ROI, STRUCTURE_SET = "RTPipeline.RoiName", "RTPipeline.StructureSet"
+
 Colours = Mapping[str, tuple[int, int, int]]
 
 
 def add_dvhs(
-    dvhs: Sequence[DVH], name: str, colours: Colours | None = None
+    dvhs: Sequence[DVH],
+    name: str,
+    colours: Colours | None = None,
+    structure_sets: Sequence[str] = (),
 ) -> slicer.vtkMRMLPlotChartNode:
     """A chart of cumulative DVHs, relative volume over Gy, with its series and their table.
 
     ROIs without numbers (no volume, outside the dose) have no curve. `colours` (0..255) by ROI.
+    ROIs of the same name are told apart by their `structure_sets`, one for each DVH.
     """
-    drawn = [dvh for dvh in dvhs if dvh.volume_cc > 0 and len(dvh.dose_gy)]
-    highest = max((float(dvh.dose_gy[-1]) for dvh in drawn), default=1.0)
+    sets = structure_sets or [""] * len(dvhs)
+    every = zip(dvhs, sets, strict=True)
+    drawn = [(dvh, of) for dvh, of in every if dvh.volume_cc > 0 and len(dvh.dose_gy)]
+    many = {name for name, count in Counter(dvh.name for dvh, _ in drawn).items() if count > 1}
+    highest = max((float(dvh.dose_gy[-1]) for dvh, _ in drawn), default=1.0)
     dose_gy = np.linspace(0.0, highest, POINTS)
     table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", f"{name} curves")
     chart = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotChartNode", name)
@@ -36,8 +47,8 @@ def add_dvhs(
     chart.SetXAxisTitle(DOSE_COLUMN)
     chart.SetYAxisTitle("Volume (%)")
     _add_column(table, DOSE_COLUMN, dose_gy)
-    for number, dvh in enumerate(drawn):
-        column = _unique(table, dvh.name)
+    for number, (dvh, of) in enumerate(drawn):
+        column = _unique(table, f"{dvh.name} ({of})" if of and dvh.name in many else dvh.name)
         _add_column(table, column, percent_at(dvh, dose_gy))
         series = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", column)
         series.SetAndObserveTableNodeID(table.GetID())
@@ -45,6 +56,8 @@ def add_dvhs(
         series.SetYColumnName(column)
         series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
         series.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleNone)
+        series.SetAttribute(ROI, dvh.name)
+        series.SetAttribute(STRUCTURE_SET, of)
         colour = (colours or {}).get(dvh.name) or colour_of(number)
         series.SetColor(*(part / 255 for part in colour))
         chart.AddAndObservePlotSeriesNodeID(series.GetID())
@@ -67,6 +80,8 @@ def show_edited(
     points.RemoveAllColumns()
     _add_column(points, DOSE_COLUMN, curve.dose_gy)
     _add_column(points, name, curve.volume_percent)
+    series.SetAttribute(ROI, dvh.name)
+    series.SetAttribute(STRUCTURE_SET, str(row["structure_set"]))
     series.SetXColumnName(DOSE_COLUMN)
     series.SetYColumnName(name)
     series.SetLineStyle(slicer.vtkMRMLPlotSeriesNode.LineStyleDash)
@@ -78,11 +93,12 @@ def show_edited(
 def add_curve(
     chart: slicer.vtkMRMLPlotChartNode,
     name: str,
+    roi: str,
     dose_gy: np.ndarray,
     percent: np.ndarray,
     line_style: int,
 ) -> slicer.vtkMRMLPlotSeriesNode:
-    """One more curve in the colour of the ROI that its name begins with."""
+    """One more curve of a ROI, in the colour of its first."""
     series = _series_of(chart, name) or _new_series(chart, name)
     points = series.GetTableNode()
     points.RemoveAllColumns()
@@ -91,16 +107,21 @@ def add_curve(
     series.SetXColumnName(DOSE_COLUMN)
     series.SetYColumnName(name)
     series.SetLineStyle(line_style)
-    own = _series_of(chart, name.rpartition(" (")[0])
+    own = next((one for one in _series(chart) if one.GetAttribute(ROI) == roi), None)
     series.SetColor(*(own.GetColor() if own is not None else (0.5, 0.5, 0.5)))
+    series.SetAttribute(ROI, roi)
     return series
+
+
+def _series(chart: slicer.vtkMRMLPlotChartNode) -> list[slicer.vtkMRMLPlotSeriesNode]:
+    found = (chart.GetNthPlotSeriesNode(n) for n in range(chart.GetNumberOfPlotSeriesNodes()))
+    return [series for series in found if series is not None]
 
 
 def _series_of(
     chart: slicer.vtkMRMLPlotChartNode, name: str
 ) -> slicer.vtkMRMLPlotSeriesNode | None:
-    found = (chart.GetNthPlotSeriesNode(n) for n in range(chart.GetNumberOfPlotSeriesNodes()))
-    return next((series for series in found if series and series.GetName() == name), None)
+    return next((series for series in _series(chart) if series.GetName() == name), None)
 
 
 def _new_series(chart: slicer.vtkMRMLPlotChartNode, name: str) -> slicer.vtkMRMLPlotSeriesNode:
@@ -148,6 +169,22 @@ def add_metrics(rows: Sequence[Mapping[str, object]], name: str) -> slicer.vtkMR
             values.InsertNextValue(_cell(row.get(column)))
         node.AddColumn(values)
     return node
+
+
+def row_of_curve(
+    table: slicer.vtkMRMLTableNode, series: slicer.vtkMRMLPlotSeriesNode
+) -> int | None:
+    """The row of the metrics with the ROI of a curve, of its structure set where the curve has one;
+    None when there is none."""
+    roi, of = series.GetAttribute(ROI), series.GetAttribute(STRUCTURE_SET)
+    for row in range(table.GetNumberOfRows()):
+        if _text(table, row, "roi_name") == roi and of in (
+            None,
+            "",
+            _text(table, row, "structure_set"),
+        ):
+            return row
+    return None
 
 
 def percent_at(dvh: DVH, dose_gy: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ import pandas
 import pytest
 import slicer
 
+from Testing.Slicer.engine.test_live import edit
 from Testing.Slicer.engine_with_packages.test_cohort_module import wait
 from Testing.Slicer.standin.app import load_scripted_module
 
@@ -63,6 +64,15 @@ def out(undecided, tmp_path) -> Path:
 def lines(item, depth=0) -> list[str]:
     own = [item.text(0) + " " + item.text(1)]
     return own + [t for n in range(item.childCount()) for t in lines(item.child(n), depth + 1)]
+
+
+def picture(widget, part, name: str) -> None:
+    """What a person sees of a part of the panel."""
+    if PICTURES:
+        widget.parent.resize(620, 3000)
+        widget.parent.show()
+        slicer.app.processEvents()
+        part.grab().save(str(Path(PICTURES) / f"{name}.png"))
 
 
 def test_from_dicom_to_results_without_blocking(widget, pelvis, tmp_path, messages):
@@ -115,17 +125,14 @@ def test_decide_and_run_again_what_depends_on_it(widget, out, messages):
         panel.ui.ratiosTable.setItem(2, column, qt.QTableWidgetItem(text))
     panel.ui.saveDecisionsButton.click()
     assert "Rectum: expected a number" in panel.ui.ratiosLabel.text
+    picture(widget, panel.ui.factsButton, "slicer-wrong-value")
     assert panel.ui.decisionTabs.currentIndex == 3 and panel.ui.plansLabel.text == ""
     panel.ui.ratiosTable.item(2, 1).setText("2.5")
     panel.ui.saveDecisionsButton.click()
     assert "only what depends on it" in panel.ui.decisionsLabel.text
     panel.ui.saveDecisionsButton.click()
     assert "Nothing has changed" in panel.ui.decisionsLabel.text
-    if PICTURES:
-        widget.parent.resize(620, 1700)
-        widget.parent.show()
-        slicer.app.processEvents()
-        panel.ui.factsButton.grab().save(str(Path(PICTURES) / "slicer-decisions.png"))
+    picture(widget, panel.ui.factsButton, "slicer-decisions")
     before = {p.stem: json.loads(p.read_text())["started"] for p in folder.glob("stages/*.json")}
     panel.ui.startButton.click()
     wait(lambda: panel.run.process is None, 180)
@@ -138,6 +145,73 @@ def test_decide_and_run_again_what_depends_on_it(widget, out, messages):
     assert "Rectum: 2.5" in (folder / "overrides.yaml").read_text("utf-8")
     assert "Rectum: 2.5" not in (out / "config.yaml").read_text("utf-8")
     assert messages == []
+
+
+def test_edit_keep_run_again_judge_by_key_save_reopen(widget, finished, tmp_path, messages):
+    """The second half of a person's way with a course."""
+    out = Path(shutil.copytree(finished, tmp_path / "out"))
+    widget.parent.enter()
+    ui, view, panel = widget.ui, widget.sceneUi, widget.pipeline
+    ui.folderPath.currentPath = str(out)
+    ui.findButton.click()
+    ui.courseBox.setCurrentIndex(ui.courseBox.findText("DEMO-BROKEN / 2022-11_ProstateBed"))
+    ui.showButton.click()
+    ui.computeButton.click()
+    folder = widget.logic.shown.course.folder
+    (node,) = widget.logic.shown.segmentations.values()
+    view.followButton.click()
+    edit(node, "Rectum", lambda array: array[: len(array) // 2].fill(0))
+    wait(lambda: view.editLabel.text.startswith("Rectum:"))
+    live = widget.logic.rows[-1]
+    picture(widget, widget.parent, "slicer-panel-edited")
+    view.keepButton.click()
+    assert "Kept as" in ui.messageText.plainText and list((folder / "edited").glob("RS_*.dcm"))
+    panel.ui.startButton.click()
+    wait(lambda: panel.run.process is None, 180)
+    metrics = pandas.read_parquet(out / "results" / "dvh_metrics.parquet")
+    own = metrics[(metrics.course_id == folder.name) & (metrics.roi_name == "Rectum")]
+    kept = own[own.source == "edited"].iloc[0]
+    # contours drawn around whole voxels and half a slice beyond the last one
+    assert kept.volume_cc == pytest.approx(live["volume_cc"], rel=0.02)
+    assert kept.Dmean_Gy == pytest.approx(live["Dmean_Gy"], rel=0.02)
+    assert set(own.source) == {"clinical", "edited"}
+    ui.courseBox.setCurrentIndex(ui.courseBox.findText(f"DEMO-BROKEN / {folder.name}"))
+    ui.showButton.click()
+    ui.computeButton.click()
+    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    assert len(nodes) == 2 and nodes == list(widget.logic.shown.segmentations.values())
+    curves = widget.curvesPanel.series
+    assert {"Rectum (ProstateBed 1)", "Rectum (Edited ProstateBed_1)"} <= set(curves)
+    widget.curvesPanel.onPoint(curves["Rectum (Edited ProstateBed_1)"].GetID(), 3)
+    assert widget.logic.rows[widget.curvesPanel.turn[0]]["source"] == "edited"
+    view.reviewerEdit.text = "A. Physicist"
+    press(widget, "Ctrl+Shift+F")
+    assert "A. Physicist: flag the course (current)" in view.verdictsText.toPlainText()
+    press(widget, "Ctrl+Shift+B")
+    assert slicer.app.layoutManager().layout == 7912
+    picture(widget, widget.parent, "slicer-panel-judged")
+    bundle = tmp_path / "course.mrb"
+    assert slicer.mrmlScene.WriteToMRB(str(bundle))
+    rows = ui.metricsView.mrmlTableNode().GetNumberOfRows()
+    slicer.mrmlScene.Clear(0)
+    assert not ui.computeButton.enabled and not view.flagButton.enabled
+    assert slicer.mrmlScene.ReadFromMRB(str(bundle), True)
+    assert ui.courseBox.currentText.endswith(folder.name) and view.flagButton.enabled
+    assert ui.metricsView.mrmlTableNode().GetNumberOfRows() == rows
+    assert "flag the course (current)" in view.verdictsText.toPlainText()
+    widget.parent.exit()
+    assert messages == []
+
+
+def press(widget, keys: str) -> None:
+    """A shortcut, with the panel in front; a button that has it is pressed for a moment."""
+    from PySide6 import QtGui, QtTest
+
+    widget.parent.show()
+    widget.parent.activateWindow()
+    slicer.app.processEvents()
+    QtTest.QTest.keySequence(widget.parent, QtGui.QKeySequence(keys))
+    QtTest.QTest.qWait(200)
 
 
 def test_cancel_leaves_no_process_closing_no_error(
@@ -280,11 +354,7 @@ def test_curves_goals_and_what_the_planning_system_stored(widget, tmp_path, mess
     panel.ui.bandBox.setChecked(True)
     drawn = panel.logic.curves(widget.logic.chart)
     assert sum(name.endswith((" (low)", " (high)")) for name in drawn) >= 2
-    if PICTURES:
-        widget.parent.resize(620, 2400)
-        widget.parent.show()
-        slicer.app.processEvents()
-        panel.ui.curvesButton.grab().save(str(Path(PICTURES) / "slicer-curves.png"))
+    picture(widget, panel.ui.curvesButton, "slicer-curves")
     panel.ui.bandBox.setChecked(False)
     assert widget.logic.chart.GetNumberOfPlotSeriesNodes() == number
     panel.ui.planningBox.setChecked(True)
