@@ -83,7 +83,9 @@ class PipelinePanel:
         self._rows(self.ui.namesTable, found.names)
 
     def _item(self, fact):
-        item = qt.QTreeWidgetItem([fact.name, fact.text])
+        words = {"Images": _("Images"), "Objects": _("Objects"), "Dose": _("Dose"),
+                 "Warnings": _("Warnings"), "because": _("because")}
+        item = qt.QTreeWidgetItem([words.get(fact.name, fact.name), fact.text])
         item.setToolTip(TEXT, fact.text)
         for below in fact.below:
             item.addChild(self._item(below))
