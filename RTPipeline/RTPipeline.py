@@ -303,12 +303,12 @@ class RTPipelineLogic(ScriptedLoadableModuleLogic):
     def showCourse(self, course):
         """Load a course into the scene and the slice views, instead of what an earlier click loaded
         of it; what could not be shown, as sentences."""
-        from RTPipelineLib.scene.display import hide_course, is_edited, show_course
+        from RTPipelineLib.scene.display import hide_course, is_edited, is_of, show_course
 
         old, notes = self.shown, []
-        if old is not None and old.course.folder == course.folder:
+        if old is not None and is_of(old, course):
             if is_edited(old):
-                notes = [_("Segments of this course were edited: they stay in the scene beside the new ones.")]
+                notes = [_("Its segments were edited or come from a saved scene: they stay in the scene beside the new.")]
             else:
                 hide_course(old)
         self.forget()

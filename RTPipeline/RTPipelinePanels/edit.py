@@ -42,7 +42,7 @@ class EditPanel:
                 ui.editBox.addItem(name)
         missing = "" if self.node() else _("Show a course with structures first.")
         ui.editorButton.enabled = not missing
-        ui.editorButton.toolTip = missing or _("Edit these segments; their DVHs follow, once they are computed.")
+        ui.editorButton.toolTip = missing or _("Edit these segments; their DVHs follow, once computed (Ctrl+Shift+E).")
         chart = missing or ("" if self.logic.chart else _("Compute the DVHs first."))
         ui.followButton.enabled = not chart
         ui.followButton.toolTip = chart or _("Compute a segment again whenever it was edited.")

@@ -14,9 +14,8 @@ class ViewPanel:
         self.onViews = onViews  # called when there may be new views
         self.turn = None
         self.drawn = None
-        if not ui.unitBox.count:  # else the parameter node has filled it
-            for unit in ("%", "Gy", "cGy"):
-                ui.unitBox.addItem(unit)
+        for unit in ("%", "Gy", "cGy"):
+            ui.unitBox.addItem(unit)
         ui.layoutButton.connect("clicked(bool)", self.onLayout)
         ui.besideButton.connect("clicked(bool)", self.onBeside)
         ui.opacitySlider.connect("valueChanged(int)", self.onOpacity)
@@ -42,12 +41,12 @@ class ViewPanel:
         missing = "" if shown is not None else _("Show a course first.")
         noDose = missing or ("" if shown.doses else _("The course has no dose."))
         self.ui.layoutButton.enabled = not missing
-        self.ui.layoutButton.toolTip = missing or _("Three slices, 3D, DVH chart and metrics.")
+        self.ui.layoutButton.toolTip = missing or _("Three slices, 3D, DVH chart and metrics (Ctrl+Shift+L).")
         few = missing or (
             "" if len(shown.segmentations) > 1 else _("The course has one source of structures only.")
         )
         self.ui.besideButton.enabled = not few
-        self.ui.besideButton.toolTip = few or _("Each source of structures in an axial view of its own.")
+        self.ui.besideButton.toolTip = few or _("Each source in an axial view of its own (Ctrl+Shift+B).")
         for widget in (self.ui.opacitySlider, self.ui.legendBox, self.ui.isodoseButton):
             widget.enabled = not noDose
             widget.toolTip = noDose

@@ -8,14 +8,14 @@ from ..course import OpenCourse
 from ..dicom.image import read_series
 from . import hierarchy
 from .display import Shown, doses_of, noting
-from .segmentations import labels_state
 from .sources import decided_names, sources_of, with_names
 from .volumes import DOSE_ATTRIBUTE
 
 
 def take_up(course: OpenCourse) -> Shown | None:
     """What `show_course` gave, with the nodes that the scene holds of the course; None when it
-    holds none. An object that cannot be read any more costs itself only."""
+    holds none. An object that cannot be read any more costs itself only. Segments may have been
+    edited before the scene was saved: they count as edited (`states` has none of them)."""
     item = hierarchy.find_course(course.patient_id, course.course_id)
     if not item:
         return None
@@ -68,4 +68,3 @@ def _read_structures(shown: Shown) -> None:
                 structures = with_names(found.read().structures, names)
                 shown.segmentations[found.name] = there[found.name]
                 shown.structures[found.name] = structures
-                shown.states[found.name] = labels_state(there[found.name])

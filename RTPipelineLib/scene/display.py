@@ -79,10 +79,19 @@ def show_course(
     return shown
 
 
+def is_of(shown: Shown, course: OpenCourse) -> bool:
+    """Whether these are the nodes of a course, wherever its files were read from."""
+    return (shown.course.patient_id, shown.course.course_id) == (
+        course.patient_id,
+        course.course_id,
+    )
+
+
 def is_edited(shown: Shown) -> bool:
-    """Whether the voxels of a segment are others than they were, or a segment came or went."""
+    """Whether the voxels of a segment are, or may be, others than those of the files, or a segment
+    came or went."""
     nodes = shown.segmentations.items()
-    return any(labels_state(node) != shown.states[name] for name, node in nodes)
+    return any(labels_state(node) != shown.states.get(name) for name, node in nodes)
 
 
 def hide_course(shown: Shown) -> None:

@@ -74,6 +74,8 @@ def test_course_chart_and_choices_come_back(entered, tmp_path) -> None:
     assert entered.logic.rows == rows and slicer.mrmlScene.GetNumberOfNodes() == nodes
     view.legendBox.click()
     assert not slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode")
+    ui.showButton.click()  # nobody knows whether these segments were edited
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 2
 
 
 def test_files_that_are_gone_are_said_and_the_nodes_stay(entered, tmp_path) -> None:
