@@ -304,6 +304,11 @@ class Export:
         (folder,) = course_folders(self.out)
         return folder
 
+    def started(self) -> dict[str, str]:
+        """When each stage ran last."""
+        records = self.folder.glob("stages/*.json")
+        return {path.stem: json.loads(path.read_text())["started"] for path in records}
+
     def metrics(self) -> pd.DataFrame:
         frame = pd.read_parquet(self.folder / "dvh" / "metrics.parquet")
         return frame.set_index(["dose_source", "roi_name"])

@@ -299,6 +299,32 @@ def test_eqd2_stands_beside_the_physical_dose(export) -> None:
         assert grid == pytest.approx(np.full(grid.shape, expected), abs=1e-3)
 
 
+def test_ratios_of_the_course_win_and_run_only_what_depends_on_them(export) -> None:
+    """20 Gy in 30 fractions; the configuration asks for no EQD2, the course's own file does."""
+    export.dose(export.plan("A", 30), 20.0)
+    export.structures()
+    export.run()
+    before = export.started()
+    decision = "eqd2: {enabled: true, alpha_beta: {other: 4, structures: {Cord: 2.5}}}\n"
+    (export.folder / "overrides.yaml").write_text(decision, encoding="utf-8")
+    facts = export.run()
+    metrics = export.metrics()
+    for roi, ratio in (("Cord", 2.5), ("PTV", 10.0)):
+        row = metrics.loc[("plan:A", roi)]
+        assert row["EQD2_alpha_beta_Gy"] == ratio
+        expected = 20 * (20 / 30 + ratio) / (2 + ratio)
+        assert row["EQD2_Dmean_Gy"] == pytest.approx(expected, abs=1e-4)
+    assert {path.name for path in (export.folder / "dose").glob("eqd2_*")} >= {
+        "eqd2_4.nrrd",
+        "eqd2_10.nrrd",
+    }
+    assert facts["eqd2_decided"]["alpha_beta"]["other"] == 4
+    after = export.started()
+    assert {name for name in before if before[name] != after[name]} == {"dose", "dvh"}
+    methods = (export.out / "results" / "methods.html").read_text("utf-8")
+    assert "For 1 of 1 courses a user decided on EQD2" in methods
+
+
 def test_eqd2_adds_concurrent_plans_before_the_conversion(export) -> None:
     two_concurrent(export, 25.0)
     export.structures()

@@ -11,7 +11,7 @@ import pytest
 SOURCE = os.environ.get("SLICER_SOURCE", "")
 
 
-@pytest.mark.parametrize("name", ["ScriptedLoadableModule", "i18n"])
+@pytest.mark.parametrize("name", ["ScriptedLoadableModule", "i18n", "parameterNodeWrapper"])
 def test_a_checkout_replaces_the_stand_ins(app, name: str) -> None:
     """With SLICER_SOURCE all tests here run on its Base/Python/slicer."""
     file = Path(importlib.import_module(f"slicer.{name}").__file__)
