@@ -148,13 +148,13 @@ def parse_overrides(data: object, where: str) -> Overrides:
 
 
 def _eqd2(keys: Mapping[str, object], where: str) -> Mapping[str, object]:
-    """Checked by the configuration's own rules."""
-    if keys:
-        from .config.keys import Eqd2
-        from .config.reading import section_of
+    """Checked by the configuration's own rules; only what was written, by names as texts."""
+    if not keys:
+        return {}
+    from .config.keys import Eqd2
+    from .config.reading import section_of
 
-        section_of(keys, Eqd2, f"{where}: eqd2")
-    return keys
+    return section_of(keys, Eqd2, f"{where}: eqd2").model_dump(exclude_unset=True)
 
 
 def _levels(levels: object, where: str) -> list[Mapping[str, object]]:

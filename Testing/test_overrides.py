@@ -123,3 +123,12 @@ def test_ratios_of_a_course_replace_those_of_the_configuration_key_by_key(tmp_pa
     ratios = own.dose.eqd2.alpha_beta
     assert (ratios.target, ratios.other, dict(ratios.structures)) == (8.0, 3.0, {"Cord": 2.0})
     assert Overrides().applied_to(usual) is usual
+
+
+def test_structures_may_have_numbers_for_names(tmp_path):
+    text = "eqd2: {alpha_beta: {structures: {1: 2}}}"
+    (tmp_path / OVERRIDES_FILE).write_text(text, encoding="utf-8")
+    decisions = read_course_overrides(tmp_path)
+    assert decisions.eqd2 == {"alpha_beta": {"structures": {"1": 2.0}}}
+    own = decisions.applied_to(Config())
+    assert own.dose.eqd2.alpha_beta.structures == {"1": 2.0} and not own.dose.eqd2.enabled
