@@ -15,6 +15,7 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
+
 def addLibraryToPath():
     """From source the library lies beside this module's folder; installed it is on the path."""
     home = str(Path(__file__).resolve().parents[1])
@@ -116,6 +117,7 @@ class RTPipelineWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.pipeline = PipelinePanel(
             slicer.util.childWidgetVariables(widget), self.logic, self.onRunFinished
         )
+        self.showDecisions()  # a course may have been chosen before the packages were there
 
     def setupPanels(self):
         """The sections that work on the shown course."""

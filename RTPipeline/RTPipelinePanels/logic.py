@@ -168,7 +168,6 @@ class SceneLogic:
         editor.SetAndObserveSegmentationNode(node)
         if self.shown.images:
             editor.SetAndObserveSourceVolumeNode(self.shown.images[0])
-        return editor
 
     def follow(self, node):
         """From now on `editedLines` computes what is edited in this segmentation."""

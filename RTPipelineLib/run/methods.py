@@ -47,6 +47,7 @@ def write_methods(out: Path, config: Config) -> Path:
         with suppress(DataError):  # a damaged file is a failure of its own, told by the tables
             for row in read_facts(folder, SEGMENTATION_FILE).get("models") or ():
                 models.setdefault(str(row["model"]))
+        with suppress(DataError):
             own_eqd2 += "eqd2_decided" in read_facts(folder, DOSE_FILE)
     facts = CohortMethods(
         courses=len(courses),
